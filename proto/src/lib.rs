@@ -1,0 +1,44 @@
+//! Cube's gRPC interfaces: messages, clients and servers generated from the
+//! `.proto` files beside this crate, and the stable reasons of every refusal.
+//!
+//! The generated code is committed; `cargo xtask codegen` renews it and
+//! `cargo xtask ci` fails where it is out of step.
+
+pub mod reason;
+mod status;
+
+pub use status::{reason_of, status, status_with};
+
+/// Every message, service and comment, as an encoded `FileDescriptorSet`.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptors.bin");
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    elided_lifetimes_in_paths,
+    missing_debug_implementations,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated"
+)]
+mod generated {
+    pub mod inference {
+        pub mod v1 {
+            include!("generated/cube.inference.v1.rs");
+        }
+    }
+    pub mod backend {
+        pub mod v1 {
+            include!("generated/cube.backend.v1.rs");
+        }
+    }
+    pub mod attestation {
+        pub mod v1 {
+            include!("generated/cube.attestation.v1.rs");
+        }
+    }
+}
+
+pub use generated::{attestation, backend, inference};
