@@ -1,0 +1,99 @@
+//! A whole bundle, judged for one challenge on one channel.
+
+use crate::{
+    bundle::Bundle,
+    check::{self, CheckOutcome, Finding, Refusal},
+    checks::{self, BundlePart, Subject},
+    claims::RuntimeClaims,
+    manifest::KeyManifest,
+    nonce_tree::{Root, leaf},
+    policy::Policy,
+    report_data::{Binder, Purpose, ReportData},
+    roots::TrustRoots,
+    time::UnixTime,
+    verify::{VerifiedReport, judge},
+};
+
+/// The challenge as the verifier knows it: nothing here comes from the bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// Why the evidence was asked for.
+    pub purpose: Purpose,
+    /// The verifier's own random nonce.
+    pub nonce: [u8; 32],
+    /// The channel as the verifier sees it.
+    pub binder: Binder,
+}
+
+/// A bundle whose report, manifest and claims belong together and to this challenge. Only [`appraise`]
+/// makes one.
+#[derive(Debug)]
+pub struct VerifiedBundle {
+    report: VerifiedReport,
+    manifest: KeyManifest,
+    manifest_bytes: Vec<u8>,
+    claims: RuntimeClaims,
+}
+
+/// Judges a bundle: its report as [`crate::verify`] does, with `report_data` recomputed from the verifier's
+/// own nonce and binder and the exact manifest and claims bytes; for TLS binders also that the manifest
+/// lists the leaf key for this very listener, and that the policy tells this instance from a twin.
+pub fn appraise(
+    bundle_json: &[u8],
+    roots: &TrustRoots,
+    policy: &Policy,
+    expectation: &Expectation,
+    now: UnixTime,
+) -> Result<VerifiedBundle, Refusal> {
+    let bundle = Bundle::parse(bundle_json)
+        .map_err(|error| check::unreadable(checks::bundle(), Finding::of(false, error, "a bundle of version 1")))?;
+    let evidence = bundle.evidence();
+    let part = BundlePart::new(&bundle, expectation);
+    let expected = expected_report_data(&bundle, expectation);
+    let subject = Subject::new(&evidence, roots, policy, expected, now).with_bundle(part);
+    let facts = judge(&subject, checks::bundle())?;
+    match subject.bundle {
+        Some(BundlePart { manifest: Ok(manifest), claims: Ok(claims), .. }) => Ok(VerifiedBundle {
+            report: VerifiedReport::new(facts),
+            manifest,
+            manifest_bytes: bundle.key_manifest().to_vec(),
+            claims,
+        }),
+        // Manifest and claims have checks of their own, so this is out of reach; it refuses all the same.
+        Some(_) | None => Err(check::unreadable(checks::bundle(), checks::missing_report())),
+    }
+}
+
+/// `None` when the tree position is impossible; check `bundle.tree` says so.
+fn expected_report_data(bundle: &Bundle, expectation: &Expectation) -> Option<ReportData> {
+    let own_leaf = leaf(&expectation.nonce, &expectation.binder);
+    let root = Root::from_path(&own_leaf, bundle.tree.n, bundle.tree.index, &bundle.tree.path())?;
+    Some(ReportData::compute(expectation.purpose, &root, bundle.key_manifest(), bundle.runtime_claims()))
+}
+
+impl VerifiedBundle {
+    /// The report.
+    pub fn report(&self) -> &VerifiedReport {
+        &self.report
+    }
+
+    /// The keys that the report vouches for.
+    pub fn manifest(&self) -> &KeyManifest {
+        &self.manifest
+    }
+
+    /// The manifest's exact bytes.
+    pub fn manifest_bytes(&self) -> &[u8] {
+        &self.manifest_bytes
+    }
+
+    /// The runtime claims.
+    pub fn claims(&self) -> &RuntimeClaims {
+        &self.claims
+    }
+
+    /// Every check, in order; none failed.
+    pub fn checks(&self) -> &[CheckOutcome] {
+        self.report.checks()
+    }
+}

@@ -1,0 +1,57 @@
+//! Bytes inside JSON, in exactly one accepted spelling each.
+
+use std::fmt;
+
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+/// Bytes written as padded standard base64.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct B64(pub Vec<u8>);
+
+/// Exactly `N` bytes written as unpadded base64url.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct B64Url<const N: usize>(pub [u8; N]);
+
+impl Serialize for B64 {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for B64 {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        STANDARD.decode(text).map(Self).map_err(|_| D::Error::custom("not padded standard base64"))
+    }
+}
+
+impl<const N: usize> Serialize for B64Url<N> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for B64Url<N> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| D::Error::custom("not unpadded base64url"))?;
+        let length = bytes.len();
+        let exact = bytes.try_into().map_err(|_| D::Error::custom(format!("{length} bytes, need {N}")))?;
+        Ok(Self(exact))
+    }
+}
+
+impl<const N: usize> fmt::Debug for B64Url<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+/// For optional members: absent is `None`, but a written `null` is an error.
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}

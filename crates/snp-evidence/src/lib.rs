@@ -1,0 +1,58 @@
+//! Pure verification of AMD SEV-SNP evidence and of what it vouches for.
+//!
+//! Bytes, trust roots, a policy, the expected `report_data` and *now* come in; a value that only this crate
+//! can build, or a refusal naming the first failed check, comes out. No clock, no network, no environment,
+//! no device.
+//!
+//! Reading order: [`verify`] (the entry points) → `checks.rs` (every check, in order) → `report.rs`,
+//! `chain.rs`, `vek.rs` (what the checks look at) → [`Policy`] (what a deployment asks for) → [`appraise`]
+//! (a whole evidence bundle, bound to one connection).
+//!
+//! Nobody outside can make a verdict:
+//!
+//! ```compile_fail
+//! let forged = snp_evidence::VerifiedReport { simulated: false };
+//! ```
+//! ```compile_fail
+//! let forged = snp_evidence::ExaminedReport { simulated: false };
+//! ```
+//! ```compile_fail
+//! let forged: snp_evidence::VerifiedBundle = Default::default();
+//! ```
+#![forbid(unsafe_code)]
+
+mod appraise;
+mod bundle;
+mod certificate;
+mod chain;
+mod check;
+mod checks;
+mod claims;
+mod encoding;
+mod evidence;
+mod manifest;
+mod nonce_tree;
+mod policy;
+mod product;
+mod report;
+mod report_data;
+mod roots;
+mod tcb;
+mod time;
+mod vek;
+mod verify;
+
+pub use appraise::{Expectation, VerifiedBundle, appraise};
+pub use bundle::{Bundle, BundleError, MAX_BUNDLE, PROFILE as BUNDLE_PROFILE, TreePosition};
+pub use check::{CheckOutcome, CheckResult, Refusal, RefusalClass};
+pub use claims::{ClaimsError, DebugStatus, PROFILE as CLAIMS_PROFILE, RuntimeClaims};
+pub use encoding::{B64, B64Url};
+pub use evidence::{Endorsements, Evidence, EvidenceFormat, Vek};
+pub use manifest::{KeyManifest, KeyUse, ManifestError, ManifestKey, Owner};
+pub use nonce_tree::{Hash48, NonceTree, Root, leaf};
+pub use policy::{Policy, PolicyErrors};
+pub use product::Product;
+pub use report_data::{Binder, BindingType, ChannelRole, EXPORTER_LABEL, PUBLIC_LISTENER, Purpose, ReportData};
+pub use roots::{RootsError, TrustRoots};
+pub use time::UnixTime;
+pub use verify::{ExaminedReport, VerifiedReport, examine, verify};

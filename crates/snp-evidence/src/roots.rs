@@ -1,0 +1,142 @@
+//! Who may vouch: AMD's pinned keys, or those of one simulator run.
+
+use sev::certs::snp::builtin;
+use x509_parser::pem::Pem;
+
+use crate::{certificate::Certificate, product::Product, verify::sha256};
+
+/// Pinned certificates per product: AMD's, or a simulator's. Never a mix.
+#[derive(Clone, Debug)]
+pub struct TrustRoots {
+    simulated: bool,
+    sets: Vec<RootSet>,
+}
+
+/// The pinned certificates of one product.
+#[derive(Clone, Debug)]
+pub(crate) struct RootSet {
+    pub(crate) product: Product,
+    /// DER of the root and of the issuer of VCEKs. The ASVK comes as collateral.
+    pub(crate) ark: Vec<u8>,
+    pub(crate) ask: Vec<u8>,
+    pub(crate) pins: Pins,
+}
+
+/// SHA-256 of each certificate's DER.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pins {
+    pub(crate) ark: [u8; 32],
+    pub(crate) ask: [u8; 32],
+    pub(crate) asvk: [u8; 32],
+}
+
+/// Why a simulator's root file was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RootsError {
+    /// Not PEM certificates.
+    #[error("root file is not a sequence of PEM certificates")]
+    Pem,
+    /// A certificate that does not parse, or whose subject names no role and product.
+    #[error("certificate {0} of the root file is not an ARK, ASK or ASVK")]
+    Certificate(usize),
+    /// Not exactly one ARK, ASK and ASVK of one product.
+    #[error("root file needs exactly one ARK, ASK and ASVK of one product")]
+    Incomplete,
+}
+
+impl TrustRoots {
+    /// AMD's keys for Milan, Genoa and Turin.
+    pub fn amd() -> Self {
+        Self { simulated: false, sets: vec![milan(), genoa(), turin()] }
+    }
+
+    /// The keys of one simulator run: PEM certificates `ARK-<P>`, `SEV-<P>`, `SEV-VLEK-<P>` of one product.
+    /// AMD's own evidence is refused under them.
+    pub fn simulated(root_pem: &[u8]) -> Result<Self, RootsError> {
+        let (mut ark, mut ask, mut asvk) = (None, None, None);
+        for (index, pem) in Pem::iter_from_buffer(root_pem).enumerate() {
+            let der = pem.map_err(|_| RootsError::Pem)?.contents;
+            let name = Certificate::parse(&der).ok().and_then(|c| c.subject_common_name().map(str::to_owned));
+            let (role, product) = name.as_deref().and_then(role).ok_or(RootsError::Certificate(index))?;
+            let slot = match role {
+                Role::Ark => &mut ark,
+                Role::Ask => &mut ask,
+                Role::Asvk => &mut asvk,
+            };
+            if slot.replace((product, der)).is_some() {
+                return Err(RootsError::Incomplete);
+            }
+        }
+        match (ark, ask, asvk) {
+            (Some((p1, ark)), Some((p2, ask)), Some((p3, asvk))) if p1 == p2 && p2 == p3 => {
+                let pins = Pins { ark: sha256(&ark), ask: sha256(&ask), asvk: sha256(&asvk) };
+                Ok(Self { simulated: true, sets: vec![RootSet { product: p1, ark, ask, pins }] })
+            }
+            _ => Err(RootsError::Incomplete),
+        }
+    }
+
+    /// Whether these are a simulator's.
+    pub fn is_simulated(&self) -> bool {
+        self.simulated
+    }
+
+    pub(crate) fn of(&self, product: Product) -> Option<&RootSet> {
+        self.sets.iter().find(|set| set.product == product)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Ark,
+    Ask,
+    Asvk,
+}
+
+fn role(common_name: &str) -> Option<(Role, Product)> {
+    let named = |role, prefix: &str| {
+        let product = common_name.strip_prefix(prefix)?;
+        Product::ALL.into_iter().find(|known| known.amd_name() == product).map(|product| (role, product))
+    };
+    named(Role::Ark, "ARK-").or_else(|| named(Role::Asvk, "SEV-VLEK-")).or_else(|| named(Role::Ask, "SEV-"))
+}
+
+fn milan() -> RootSet {
+    let ark = hex32("69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd");
+    let ask = hex32("67d303bd3905fd38db8b20e0793699870e7fa612eaad5dec358293fd8c0bac1b");
+    let asvk = hex32("c5e081f59b7efab1fe2f8b505e159704e72f29cab7ef7cf628a05a42439082f5");
+    builtin(Product::Milan, builtin::milan::ARK, builtin::milan::ASK, Pins { ark, ask, asvk })
+}
+
+fn genoa() -> RootSet {
+    let ark = hex32("4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1");
+    let ask = hex32("5464738c1546aed5f2cecf1dc98c5c960a92e8913238a61711bc90ec6e828521");
+    let asvk = hex32("197e610743a917d6b9bb982a5a9226ccc0a15b611be0619e626aca9151457372");
+    builtin(Product::Genoa, builtin::genoa::ARK, builtin::genoa::ASK, Pins { ark, ask, asvk })
+}
+
+fn turin() -> RootSet {
+    let ark = hex32("1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a");
+    let ask = hex32("5b77ef5fe7a7a004fd9032668fba9d0fda22f88c4442069a479636a6ae3b3185");
+    let asvk = hex32("104e10a8bd060a3c20a434261a57d0588fd65a88915b4f65b08bdecaf8df1a3c");
+    builtin(Product::Turin, builtin::turin::ARK, builtin::turin::ASK, Pins { ark, ask, asvk })
+}
+
+fn builtin(product: Product, ark_pem: &[u8], ask_pem: &[u8], pins: Pins) -> RootSet {
+    RootSet { product, ark: first_der(ark_pem), ask: first_der(ask_pem), pins }
+}
+
+/// Empty if the dependency's constant is not PEM; check `chain.pinned_root` then refuses everything.
+fn first_der(pem: &[u8]) -> Vec<u8> {
+    Pem::iter_from_buffer(pem).find_map(Result::ok).map(|pem| pem.contents).unwrap_or_default()
+}
+
+/// Zero, which no digest equals, for a constant that is not 64 hex digits.
+fn hex32(text: &str) -> [u8; 32] {
+    let mut out = [0; 32];
+    match hex::decode_to_slice(text, &mut out) {
+        Ok(()) => out,
+        Err(_) => [0; 32],
+    }
+}

@@ -1,0 +1,65 @@
+//! TCB versions. The same eight bytes mean different components on different products, so that a value
+//! is only ever read together with its product.
+
+use std::fmt;
+
+use crate::product::Product;
+
+/// Eight bytes as they stand in a report, meaning nothing without a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RawTcb(pub(crate) [u8; 8]);
+
+/// Security patch levels of one product's firmware components.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tcb {
+    /// Only Turin has one.
+    pub(crate) fmc: Option<u8>,
+    pub(crate) bootloader: u8,
+    pub(crate) tee: u8,
+    pub(crate) snp: u8,
+    pub(crate) microcode: u8,
+}
+
+impl RawTcb {
+    pub(crate) fn of(self, product: Product) -> Tcb {
+        let [a, b, c, d, _, _, g, h] = self.0;
+        match product {
+            Product::Milan | Product::Genoa => Tcb { fmc: None, bootloader: a, tee: b, snp: g, microcode: h },
+            Product::Turin => Tcb { fmc: Some(a), bootloader: b, tee: c, snp: d, microcode: h },
+        }
+    }
+
+    /// Whether the bytes that this product reserves are zero.
+    pub(crate) fn reserved_is_zero(self, product: Product) -> bool {
+        let [_, _, c, d, e, f, g, _] = self.0;
+        match product {
+            Product::Milan | Product::Genoa => [c, d, e, f] == [0; 4],
+            Product::Turin => [e, f, g] == [0; 3],
+        }
+    }
+}
+
+impl Tcb {
+    /// Whether every component is at least that of `floor`; never across products.
+    pub(crate) fn covers(&self, floor: &Self) -> bool {
+        let fmc = match (self.fmc, floor.fmc) {
+            (Some(own), Some(floor)) => own >= floor,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        fmc && self.bootloader >= floor.bootloader
+            && self.tee >= floor.tee
+            && self.snp >= floor.snp
+            && self.microcode >= floor.microcode
+    }
+}
+
+impl fmt::Display for Tcb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(fmc) = self.fmc {
+            write!(f, "fmc {fmc} ")?;
+        }
+        let Self { bootloader, tee, snp, microcode, .. } = self;
+        write!(f, "bootloader {bootloader} tee {tee} snp {snp} microcode {microcode}")
+    }
+}
