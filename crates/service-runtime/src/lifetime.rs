@@ -117,7 +117,7 @@ mod tests {
     async fn a_connection_with_a_request_in_flight_is_not_idle() {
         let activity = Arc::new(Activity::default());
         let request = activity.begin();
-        let limit = Duration::from_secs(300);
+        let limit = Duration::from_mins(5);
         assert!(tokio::time::timeout(limit * 10, activity.idle_for(limit)).await.is_err());
         drop(request);
         let start = Instant::now();
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn age_varies_by_a_tenth_at_most() {
-        let age = Duration::from_secs(1800);
+        let age = Duration::from_mins(30);
         let ages: Vec<_> = (0..1000).map(|id| jittered(age, id)).collect();
         assert!(ages.iter().all(|one| (age * 9 / 10..=age * 11 / 10).contains(one)));
         assert!(ages.iter().max() > ages.iter().min());
