@@ -71,7 +71,8 @@ impl SpiffeId {
 
     /// Reads the ID from a certificate, whose SAN extension must hold one URI and nothing else.
     pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, IdentityError> {
-        let (rest, parsed) = X509Certificate::from_der(certificate).map_err(|_| IdentityError::Certificate)?;
+        let (rest, parsed) =
+            X509Certificate::from_der(certificate).map_err(|_| IdentityError::Certificate)?;
         if !rest.is_empty() {
             return Err(IdentityError::Certificate);
         }
@@ -128,8 +129,8 @@ impl FromStr for SpiffeId {
     }
 }
 
-/// Whether `text` may be a trust domain: 1 to 255 of `a-z 0-9 - . _`.
-pub fn is_trust_domain(text: &str) -> bool {
+/// 1 to 255 of `a-z 0-9 - . _`.
+fn is_trust_domain(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_');
     (1..=255).contains(&text.len()) && text.bytes().all(allowed)
 }

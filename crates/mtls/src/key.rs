@@ -190,7 +190,11 @@ pub enum CsrError {
 
 impl From<rcgen::Error> for CsrError {
     fn from(error: rcgen::Error) -> Self {
-        if error == rcgen::Error::InvalidCertificationRequestSignature { Self::Signature } else { Self::Malformed }
+        if error == rcgen::Error::InvalidCertificationRequestSignature {
+            Self::Signature
+        } else {
+            Self::Malformed
+        }
     }
 }
 

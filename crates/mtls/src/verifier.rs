@@ -98,7 +98,11 @@ impl ServerCertVerifier for ExactPeer {
         let algorithms = self.algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
         let peer = SpiffeId::from_certificate(leaf).map_err(refused)?;
-        if peer == self.peer { Ok(ServerCertVerified::assertion()) } else { Err(refused(WrongPeer::of(&peer))) }
+        if peer == self.peer {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(refused(WrongPeer::of(&peer)))
+        }
     }
 
     fn verify_tls12_signature(
