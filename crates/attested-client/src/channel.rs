@@ -1,0 +1,85 @@
+//! The one value that can send.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, Uri, uri};
+use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use snp_evidence::VerifiedBundle;
+use tonic::body::Body;
+use tower::Service;
+
+use crate::Unattested;
+
+/// A connection that evidence has proven to end where the policy says.
+///
+/// A tower service for hyper requests and for generated tonic clients. Clones
+/// share the one connection; nothing reconnects.
+#[derive(Clone)]
+pub struct AttestedChannel {
+    sender: SendRequest<Body>,
+    authority: uri::Authority,
+    verified: Arc<VerifiedBundle>,
+}
+
+/// A call on an attested channel failed to be sent or answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// The verified connection ended. Dial and appraise anew; there is no silent reconnect.
+    #[error("the verified connection ended")]
+    Closed(#[source] hyper::Error),
+    /// The request's path cannot be sent.
+    #[error("the request has no usable path")]
+    Path(#[source] http::Error),
+}
+
+impl AttestedChannel {
+    pub(crate) fn new(connection: Unattested, verified: VerifiedBundle) -> Self {
+        let authority = connection.target.authority().clone();
+        Self { sender: connection.sender, authority, verified: Arc::new(verified) }
+    }
+
+    /// The evidence that made this channel.
+    pub fn verified(&self) -> &VerifiedBundle {
+        &self.verified
+    }
+
+    /// Requests go to this connection's authority whatever they name.
+    fn address(&self, uri: &Uri) -> Result<Uri, http::Error> {
+        let path = uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
+        Uri::builder()
+            .scheme(uri::Scheme::HTTPS)
+            .authority(self.authority.clone())
+            .path_and_query(path)
+            .build()
+    }
+}
+
+impl Service<Request<Body>> for AttestedChannel {
+    type Response = Response<Incoming>;
+    type Error = ChannelError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ChannelError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelError>> {
+        self.sender.poll_ready(cx).map_err(ChannelError::Closed)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let addressed = self.address(request.uri()).map_err(ChannelError::Path);
+        let mut sender = self.sender.clone();
+        Box::pin(async move {
+            *request.uri_mut() = addressed?;
+            sender.send_request(request).await.map_err(ChannelError::Closed)
+        })
+    }
+}
+
+impl std::fmt::Debug for AttestedChannel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AttestedChannel").field("authority", &self.authority).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! How the TLS connection is made, and what may stand behind the server's key.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, RootCertStore, SignatureScheme,
+    client::{
+        Resumption, WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{
+        CryptoProvider,
+        aws_lc_rs::{
+            default_provider,
+            kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768},
+        },
+    },
+    server::ParsedCertificate,
+    version::TLS13,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+
+/// What must vouch for the server's name. Evidence must vouch for its key in either case.
+#[derive(Debug, Clone)]
+pub enum ServerTrust {
+    /// The certificate comes from the CVM's own CA, whose name proves nothing:
+    /// the key counts only once the evidence names it.
+    EvidenceAlone,
+    /// The certificate must also chain to one of these roots and carry the host's name.
+    Roots(Arc<RootCertStore>),
+}
+
+/// The file holds no usable CA certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerTrustError {
+    /// Not PEM, or a block of it is broken.
+    #[error("the CA file is not PEM: {0}")]
+    NotPem(String),
+    /// No `CERTIFICATE` block.
+    #[error("the CA file holds no certificate")]
+    Empty,
+    /// A certificate cannot be a trust anchor.
+    #[error("certificate {index} of the CA file is no trust anchor: {cause}")]
+    NotAnAnchor {
+        /// Counted from 1.
+        index: usize,
+        /// What is wrong with it.
+        cause: TlsError,
+    },
+}
+
+impl ServerTrust {
+    /// The CA certificates of a PEM file.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, ServerTrustError> {
+        let mut roots = RootCertStore::empty();
+        for (at, block) in CertificateDer::pem_slice_iter(pem).enumerate() {
+            let certificate = block.map_err(|e| ServerTrustError::NotPem(e.to_string()))?;
+            roots.add(certificate).map_err(|cause| ServerTrustError::NotAnAnchor { index: at + 1, cause })?;
+        }
+        if roots.is_empty() { Err(ServerTrustError::Empty) } else { Ok(Self::Roots(Arc::new(roots))) }
+    }
+}
+
+/// TLS 1.3 with a full handshake each time: a resumed session has another
+/// exporter history, and early data would leave before anything is proven.
+pub(crate) fn client_config(trust: &ServerTrust) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13])?;
+    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        ServerTrust::EvidenceAlone => Arc::new(KeyAwaitsEvidence { provider }),
+        ServerTrust::Roots(roots) => WebPkiServerVerifier::builder_with_provider(roots.clone(), provider)
+            .build()
+            .map_err(|e| TlsError::General(e.to_string()))?,
+    };
+    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    Ok(config)
+}
+
+/// The SHA-256 of a certificate's DER SubjectPublicKeyInfo.
+pub(crate) fn spki_sha256(certificate: &CertificateDer<'_>) -> Result<[u8; 32], TlsError> {
+    let spki = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, &spki).as_ref());
+    Ok(out)
+}
+
+/// aws-lc-rs, post-quantum hybrid first: prompts recorded today should stay closed.
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        kx_groups: vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1],
+        ..default_provider()
+    }
+}
+
+/// Accepts a certificate only as the bearer of a key that the evidence must name.
+///
+/// The handshake still proves that the peer holds the key. The connection is
+/// wrapped in [`Unattested`](crate::Unattested), which can send no request of the
+/// caller's; [`Offer::appraise`](crate::Offer::appraise) requires this very key in
+/// the attested key manifest and this connection's exporter in the report.
+#[derive(Debug)]
+struct KeyAwaitsEvidence {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for KeyAwaitsEvidence {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        ParsedCertificate::try_from(leaf).map(|_| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _leaf: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        Err(TlsError::General("TLS 1.2 is not offered".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, leaf, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        None
+    }
+}
