@@ -10,7 +10,7 @@
 //!
 //! Nobody outside can make a verdict:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0451
 //! let claims: health_token::Claims = unimplemented!();
 //! let forged = health_token::HealthToken { claims };
 //! ```

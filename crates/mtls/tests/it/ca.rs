@@ -11,19 +11,19 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
-pub const DOMAIN: &str = "demo.cube.internal";
-pub const INSTANCE: &str = "0123456789abcdef";
+pub(crate) const DOMAIN: &str = "demo.cube.internal";
+pub(crate) const INSTANCE: &str = "0123456789abcdef";
 /// 2026-01-01T00:00:00Z.
-pub const NOW: i64 = 1_767_225_600;
+pub(crate) const NOW: i64 = 1_767_225_600;
 
-pub fn id(role: Role) -> SpiffeId {
+pub(crate) fn id(role: Role) -> SpiffeId {
     SpiffeId::new(DOMAIN, INSTANCE, role).unwrap()
 }
 
-pub struct TestCa(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct TestCa(CertifiedIssuer<'static, KeyPair>);
 
 impl TestCa {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -31,12 +31,12 @@ impl TestCa {
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
 
-    pub fn bundle(&self) -> Vec<CertificateDer<'static>> {
+    pub(crate) fn bundle(&self) -> Vec<CertificateDer<'static>> {
         vec![self.0.der().clone()]
     }
 
     /// An SVID for a new key with these URIs, valid for an hour around [`NOW`].
-    pub fn svid(&self, ids: &[SpiffeId]) -> Svid {
+    pub(crate) fn svid(&self, ids: &[SpiffeId]) -> Svid {
         let key = Arc::new(ServiceKey::generate().unwrap());
         let request = CertificateRequest::verify(&key.csr_der().unwrap()).unwrap();
         let mut params = CertificateParams::default();
@@ -57,7 +57,7 @@ fn time(unix: i64) -> time::OffsetDateTime {
 
 /// Accepts every server, so that a test can see what the server makes of the client.
 #[derive(Debug)]
-pub struct AnyServer;
+pub(crate) struct AnyServer;
 
 impl ServerCertVerifier for AnyServer {
     fn verify_server_cert(
