@@ -1,0 +1,54 @@
+//! The project's own commands: `cargo xtask --help`.
+//!
+//! Each does its own set-up and says plainly what is missing. Results go to
+//! stdout, progress to stderr.
+
+mod backend;
+mod bench;
+mod demo;
+mod shell;
+mod tests;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Builds, tests and shows Cube.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    /// The main job: a real small model answers through the attested chain, on simulated hardware.
+    Demo(demo::Options),
+    /// Every test that needs no special hardware.
+    Test,
+    /// What CI runs: format, lints, documents, generated code, tidy, tests.
+    Ci,
+    /// A benchmark with its baseline in the same run.
+    Bench {
+        /// Which one: gate.
+        name: String,
+    },
+    /// Generates Rust from the .proto files.
+    Codegen,
+    /// Checks what lints cannot: arrows between crates, bans, licences, file sizes.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Demo(options) => demo::run(&options),
+        Command::Test => tests::test(),
+        Command::Ci => tests::ci(),
+        Command::Bench { name } => bench::run_named(&name),
+        Command::Codegen => tests::codegen(&[]),
+        Command::Tidy => tidy::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::progress(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

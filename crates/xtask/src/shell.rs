@@ -1,0 +1,74 @@
+//! Running programs, and talking to whoever runs us.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// A line on stderr.
+#[expect(clippy::print_stderr, reason = "progress belongs on stderr")]
+pub(crate) fn progress(line: &str) {
+    eprintln!("{line}");
+}
+
+/// The repository's top folder.
+pub(crate) fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap_or_else(|_| ".".into())
+}
+
+/// The ignored folder for what is downloaded once.
+pub(crate) fn cache() -> PathBuf {
+    workspace().join(".cache")
+}
+
+/// cargo, in the workspace.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(workspace()).args(arguments);
+    command
+}
+
+/// Runs `command` to its end; an error names it and how it ended.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let line = shown(command);
+    progress(&format!("$ {line}"));
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot run {line}"))?;
+    ensure!(status.success(), "`{line}` ended with {status}");
+    Ok(())
+}
+
+/// Runs `command` and returns what it printed.
+pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
+    let line = shown(command);
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {line}"))?;
+    ensure!(output.status.success(), "`{line}` ended with {}", output.status);
+    Ok(output.stdout)
+}
+
+/// cargo's view of the workspace: packages, the resolved graph, the target folder.
+pub(crate) fn metadata() -> Result<serde_json::Value> {
+    let json = output(&mut cargo(&["metadata", "--format-version", "1", "--locked"]))?;
+    serde_json::from_slice(&json).context("cargo metadata is not JSON")
+}
+
+/// Where cargo puts binaries of the dev profile.
+pub(crate) fn binaries() -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let target = metadata
+        .get("target_directory")
+        .and_then(|folder| folder.as_str())
+        .context("cargo metadata names no target folder")?;
+    Ok(Path::new(target).join("debug"))
+}
+
+fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_else(|| command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,77 @@
+//! The crates that a build really uses, on any target.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::shell::{cargo, output};
+
+/// Another TLS stack, another crypto provider.
+const BANNED: &[&str] = &["native-tls", "openssl", "openssl-sys", "ring"];
+/// Licences that Apache-2.0 software may be built with.
+const LICENCES: &[&str] = &[
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+/// Crates under another licence, each with its reason in docs/dependencies.md.
+const LICENCE_EXCEPTIONS: &[&str] = &["option-ext"];
+
+/// Findings about crates outside the workspace: bans and licences.
+pub(super) fn check() -> Result<Vec<String>> {
+    let tree = ["tree", "--locked", "--workspace", "--edges", "all", "--target", "all", "--prefix", "none"];
+    let text = String::from_utf8(output(cargo(&tree).args(["--format", "{p}|{l}"]))?)?;
+    // "name v1.2.3 (path)|licence", and " (*)" behind what was printed before.
+    let crates = text.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|'));
+    let crates = crates.filter_map(|(package, licence)| Some((package.split(' ').next()?, licence)));
+    Ok(crates
+        .collect::<BTreeMap<_, _>>()
+        .into_iter()
+        .filter_map(|(name, licence)| finding(name, licence))
+        .collect())
+}
+
+fn finding(name: &str, licence: &str) -> Option<String> {
+    if BANNED.contains(&name) {
+        return Some(format!("crate {name} is banned"));
+    }
+    let known = LICENCE_EXCEPTIONS.contains(&name) || permits(licence);
+    (!known).then(|| format!("{name} is under {licence:?}, which is not on the list"))
+}
+
+/// Whether an SPDX expression can be met from the list: every `AND` part by one of its `OR` parts.
+fn permits(expression: &str) -> bool {
+    let flat = expression.replace(['(', ')'], "").replace('/', " OR ");
+    flat.split(" AND ").all(|part| part.split(" OR ").any(|licence| LICENCES.contains(&licence.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_banned_crate_is_found() {
+        assert_eq!(finding("ring", "ISC").as_deref(), Some("crate ring is banned"));
+        assert_eq!(finding("rustls", "MIT"), None);
+    }
+
+    #[test]
+    fn licence_expressions_are_read() {
+        for good in ["MIT", "MIT OR Apache-2.0", "MIT/Apache-2.0", "(MIT OR X) AND Unicode-3.0"] {
+            assert!(permits(good), "{good}");
+        }
+        for bad in ["GPL-3.0", "", "MIT AND GPL-3.0"] {
+            assert!(!permits(bad), "{bad}");
+        }
+    }
+}

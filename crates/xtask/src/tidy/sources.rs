@@ -1,0 +1,95 @@
+//! The files themselves: sizes, and words that must not be written.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::Result;
+
+use crate::shell::output;
+
+/// Most lines of a source file, generated code apart.
+const MAX_LINES: usize = 400;
+/// Ways to switch verification off, which no document, demo or test may show.
+/// Spelled in halves, so that this file does not find itself.
+const UNVERIFIED: &[(&str, &str)] = &[
+    ("curl -", "k "),
+    ("curl -s", "k "),
+    ("--insec", "ure"),
+    ("-plain", "text"),
+    ("verify", "=False"),
+    ("danger_accept", "_invalid_certs"),
+    ("NODE_TLS_REJECT", "_UNAUTHORIZED"),
+];
+/// Where trust roots other than the caller's may be made: the simulator's users, client tools, the crate itself.
+const ROOT_MAKERS: &[&str] = &[
+    "crates/attested-client/",
+    "crates/cube-cli/",
+    "crates/dev-stack/",
+    "crates/e2e/",
+    "crates/snp-evidence/",
+    "crates/xtask/",
+];
+
+/// Checks every file that git tracks or would track.
+pub(super) fn check(root: &Path) -> Result<Vec<String>> {
+    let mut git = Command::new("git");
+    git.current_dir(root).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let names = String::from_utf8(output(&mut git)?)?;
+    let mut findings = Vec::new();
+    for name in names.lines().filter(|name| !name.contains("/generated/")) {
+        // Bytes that are no text, and files just deleted, have no words to check.
+        if let Ok(text) = fs::read_to_string(root.join(name)) {
+            findings.extend(check_file(name, &text));
+        }
+    }
+    Ok(findings)
+}
+
+fn check_file(name: &str, text: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    let rust = Path::new(name).extension().is_some_and(|extension| extension == "rs");
+    let lines = text.lines().count();
+    if rust && lines > MAX_LINES {
+        findings.push(format!("{name} has {lines} lines; the limit is {MAX_LINES}"));
+    }
+    let unverified =
+        UNVERIFIED.iter().map(|(a, b)| format!("{a}{b}")).filter(|word| text.contains(word.as_str()));
+    findings.extend(unverified.map(|word| format!("{name} shows {word:?}, which turns verification off")));
+    if rust && makes_roots(name, text) {
+        findings.push(format!("{name} makes trust roots; services take them as an argument"));
+    }
+    findings
+}
+
+/// Rule 12: in service crates only `main` names AMD's roots, and nothing names others. Tests may.
+fn makes_roots(name: &str, text: &str) -> bool {
+    let exempt = ROOT_MAKERS.iter().any(|prefix| name.starts_with(prefix)) || name.contains("/tests");
+    let code = text.split("#[cfg(test)]").next().unwrap_or(text);
+    let main = name.ends_with("/main.rs");
+    !exempt && (code.contains("TrustRoots::simulated") || (!main && code.contains("TrustRoots::amd")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_file_is_found() {
+        assert_eq!(check_file("a.rs", &"\n".repeat(401)).len(), 1);
+        assert!(check_file("a.rs", &"\n".repeat(400)).is_empty());
+        assert!(check_file("a.md", &"\n".repeat(401)).is_empty());
+    }
+
+    #[test]
+    fn a_way_around_verification_is_found() {
+        let line = format!("curl -{} https://localhost", "k");
+        assert_eq!(check_file("README.md", &line).len(), 1);
+    }
+
+    #[test]
+    fn trust_roots_are_made_in_main_alone() {
+        assert!(makes_roots("inference-gateway/src/server.rs", "TrustRoots::amd()"));
+        assert!(!makes_roots("inference-gateway/src/main.rs", "TrustRoots::amd()"));
+        assert!(makes_roots("inference-gateway/src/main.rs", "TrustRoots::simulated(pem)"));
+        assert!(!makes_roots("crates/dev-stack/src/lib.rs", "TrustRoots::simulated(pem)"));
+    }
+}
