@@ -45,8 +45,9 @@ pub fn appraise(
     expectation: &Expectation,
     now: UnixTime,
 ) -> Result<VerifiedBundle, Refusal> {
-    let bundle = Bundle::parse(bundle_json)
-        .map_err(|error| check::unreadable(checks::bundle(), Finding::of(false, error, "a bundle of version 1")))?;
+    let bundle = Bundle::parse(bundle_json).map_err(|error| {
+        check::unreadable(checks::bundle(), Finding::of(false, error, "a bundle of version 1"))
+    })?;
     let evidence = bundle.evidence();
     let part = BundlePart::new(&bundle, expectation);
     let expected = expected_report_data(&bundle, expectation);
@@ -60,7 +61,9 @@ pub fn appraise(
             claims,
         }),
         // Manifest and claims have checks of their own, so this is out of reach; it refuses all the same.
-        Some(_) | None => Err(check::unreadable(checks::bundle(), checks::missing_report())),
+        Some(_) | None => {
+            Err(check::unreadable(checks::bundle(), Finding::of(false, "nothing", "manifest and claims")))
+        }
     }
 }
 

@@ -1,1 +1,106 @@
-//! Stub.
+//! ARK → ASK or ASVK → VCEK or VLEK, of one product, from pinned roots.
+
+use crate::{
+    certificate::{Certificate, CertificateError},
+    evidence::{Endorsements, Vek},
+    product::Product,
+    roots::RootSet,
+    time::UnixTime,
+    verify::sha256,
+};
+
+/// Three certificates of the right form; whether they belong together is what the checks ask.
+#[derive(Debug)]
+pub(crate) struct Chain<'a> {
+    pub(crate) ark: Certificate<'a>,
+    pub(crate) issuer: Certificate<'a>,
+    pub(crate) vek: Certificate<'a>,
+    is_vlek: bool,
+}
+
+/// Which certificate has the wrong form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{which}: {error}")]
+pub(crate) struct ChainError {
+    which: &'static str,
+    error: CertificateError,
+}
+
+impl<'a> Chain<'a> {
+    /// `issuer` is the DER of the pinned ASK, or of the ASVK that came along and matched its pin.
+    pub(crate) fn parse(roots: &'a RootSet, issuer: &'a [u8], vek: &'a Vek) -> Result<Self, ChainError> {
+        let parse = |which, der| Certificate::parse(der).map_err(|error| ChainError { which, error });
+        Ok(Self {
+            ark: parse("ARK", &roots.ark)?,
+            issuer: parse("ASK or ASVK", issuer)?,
+            vek: parse("VEK", vek.der())?,
+            is_vlek: matches!(vek, Vek::Vlek(_)),
+        })
+    }
+
+    /// The first certificate whose names or constraints are not AMD's for this product.
+    pub(crate) fn misnamed(&self, product: Product) -> Option<&'static str> {
+        let product = product.amd_name();
+        let (issuer, vek) = if self.is_vlek {
+            (format!("SEV-VLEK-{product}"), "SEV-VLEK")
+        } else {
+            (format!("SEV-{product}"), "SEV-VCEK")
+        };
+        let named =
+            |certificate: &Certificate<'_>, name: &str| certificate.subject_common_name() == Some(name);
+        if !named(&self.ark, &format!("ARK-{product}"))
+            || !self.ark.names_issuer(&self.ark)
+            || !self.ark.is_ca()
+        {
+            Some("ARK")
+        } else if !named(&self.issuer, &issuer)
+            || !self.issuer.names_issuer(&self.ark)
+            || !self.issuer.is_ca()
+        {
+            Some("ASK or ASVK")
+        } else if !named(&self.vek, vek) || !self.vek.names_issuer(&self.issuer) || !self.vek.is_end() {
+            Some("VEK")
+        } else {
+            None
+        }
+    }
+
+    /// The first certificate that is not valid at `now`, with its dates.
+    pub(crate) fn out_of_date(&self, now: UnixTime) -> Option<String> {
+        let all = [("VEK", &self.vek), ("ASK or ASVK", &self.issuer), ("ARK", &self.ark)];
+        let (which, certificate) = all.into_iter().find(|(_, certificate)| !certificate.is_valid_at(now))?;
+        Some(format!("{which} valid from {}", certificate.validity()))
+    }
+
+    /// The first certificate that its issuer did not sign.
+    pub(crate) fn unsigned(&self) -> Option<&'static str> {
+        if !self.ark.is_signed_by(&self.ark) {
+            Some("ARK")
+        } else if !self.issuer.is_signed_by(&self.ark) {
+            Some("ASK or ASVK")
+        } else if !self.vek.is_signed_by(&self.issuer) {
+            Some("VEK")
+        } else {
+            None
+        }
+    }
+}
+
+/// The first CA certificate that came along and is not the pinned one.
+pub(crate) fn offered_stranger(offered: &Endorsements, roots: &RootSet) -> Option<&'static str> {
+    let pins = roots.pins;
+    [("ARK", &offered.ark, pins.ark), ("ASK", &offered.ask, pins.ask), ("ASVK", &offered.asvk, pins.asvk)]
+        .into_iter()
+        .find_map(|(which, der, pin)| der.as_ref().filter(|der| sha256(der) != pin).map(|_| which))
+}
+
+/// The product that issued a VEK by its issuer's name; for reports of version 2, which do not say.
+pub(crate) fn product_of_issuer(vek: &Vek) -> Option<Product> {
+    let certificate = Certificate::parse(vek.der()).ok()?;
+    let name = certificate.issuer_common_name()?;
+    let name = name.strip_prefix(match vek {
+        Vek::Vcek(_) => "SEV-",
+        Vek::Vlek(_) => "SEV-VLEK-",
+    })?;
+    Product::ALL.into_iter().find(|product| product.amd_name() == name)
+}

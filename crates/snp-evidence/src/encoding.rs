@@ -52,6 +52,8 @@ impl<const N: usize> fmt::Debug for B64Url<N> {
 }
 
 /// For optional members: absent is `None`, but a written `null` is an error.
-pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }

@@ -51,8 +51,10 @@ pub use evidence::{Endorsements, Evidence, EvidenceFormat, Vek};
 pub use manifest::{KeyManifest, KeyUse, ManifestError, ManifestKey, Owner};
 pub use nonce_tree::{Hash48, NonceTree, Root, leaf};
 pub use policy::{Policy, PolicyErrors};
-pub use product::Product;
-pub use report_data::{Binder, BindingType, ChannelRole, EXPORTER_LABEL, PUBLIC_LISTENER, Purpose, ReportData};
+pub use product::{Product, UnknownProduct};
+pub use report_data::{
+    Binder, BindingType, ChannelRole, EXPORTER_LABEL, PUBLIC_LISTENER, Purpose, ReportData,
+};
 pub use roots::{RootsError, TrustRoots};
 pub use time::UnixTime;
-pub use verify::{ExaminedReport, VerifiedReport, examine, verify};
+pub use verify::{ExaminedReport, ReportFacts, VerifiedReport, examine, verify};

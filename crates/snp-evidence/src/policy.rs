@@ -1,17 +1,151 @@
-//! Stub.
-/// What a deployment accepts.
+//! What a deployment accepts: one TOML file that states every policy check.
+//!
+//! The place of a rule in the file is the id of its check. A rule is a word (`"require"`, `"forbid"`), a
+//! table with its one demand (`{ allow = […] }`, `{ minimum = … }` …), or `{ off = "reason" }`. An unknown,
+//! missing or duplicate rule is an error, and all errors are reported at once. An empty list allows nothing.
+
+mod read;
+mod rule;
+mod values;
+
+use crate::{product::Product, tcb::Tcb, verify::sha256};
+
+use read::Reader;
+pub(crate) use rule::{
+    Allow, Bits, Bytes, Chips, Fixed, Identity, Masks, Measurements, Minimum, PerProduct, Rule,
+};
+use rule::{FEATURES, PLATFORM};
+use values::{
+    allow, bits, fixed, floors, hex_bytes, identity, integer, masks, measurements, minimum, text, version,
+};
+
+/// A policy file, read completely.
 #[derive(Clone, Debug)]
-pub struct Policy { sha256: [u8; 32] }
-/// Every problem of a policy file.
+pub struct Policy {
+    sha256: [u8; 32],
+    pub(crate) products: [(Product, Chips); 3],
+    /// Never off: the version decides how a report is read, and version 2 does not name its processor.
+    pub(crate) report_version: Rule<Allow<u32>>,
+    pub(crate) guest_policy: GuestPolicyRules,
+    pub(crate) vmpl: Rule<Allow<u32>>,
+    pub(crate) tcb: TcbRules,
+    pub(crate) firmware_version: Rule<Minimum<Version<3>>>,
+    pub(crate) platform_info: Rule<Bits>,
+    pub(crate) mitigations: Rule<PerProduct<Masks>>,
+    pub(crate) id_key: Rule<Allow<Bytes<48>>>,
+    pub(crate) author_key: Rule<Allow<Bytes<48>>>,
+    pub(crate) family_id: Rule<Allow<Bytes<16>>>,
+    pub(crate) image_id: Rule<Allow<Bytes<16>>>,
+    pub(crate) guest_svn: Rule<Minimum<u32>>,
+    pub(crate) report_id_ma: Rule<Fixed>,
+    pub(crate) measurement: Rule<Measurements>,
+    pub(crate) host_data: Rule<Allow<Bytes<32>>>,
+    pub(crate) report_data: Rule<Fixed>,
+    pub(crate) crl: Rule<Fixed>,
+    pub(crate) vlek_csp: Rule<Allow<String>>,
+    pub(crate) instance_identity: Rule<Identity>,
+    pub(crate) gpu_evidence: Rule<Fixed>,
+}
+
+/// Rules about the policy the guest was launched with.
+#[derive(Clone, Debug)]
+pub(crate) struct GuestPolicyRules {
+    pub(crate) debug: Rule<Fixed>,
+    pub(crate) migration_agent: Rule<Fixed>,
+    pub(crate) smt: Rule<Fixed>,
+    pub(crate) single_socket: Rule<Fixed>,
+    pub(crate) abi: Rule<Minimum<Version<2>>>,
+    pub(crate) features: Rule<Bits>,
+}
+
+/// Rules about the four TCB versions of a report.
+#[derive(Clone, Debug)]
+pub(crate) struct TcbRules {
+    pub(crate) reported: Rule<PerProduct<Tcb>>,
+    pub(crate) committed: Rule<PerProduct<Tcb>>,
+    pub(crate) launch: Rule<PerProduct<Tcb>>,
+    pub(crate) current: Rule<PerProduct<Tcb>>,
+    pub(crate) committed_is_current: Rule<Fixed>,
+    pub(crate) ordered: Rule<Fixed>,
+}
+
+/// Dotted version numbers, compared from the left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version<const N: usize>(pub(crate) [u8; N]);
+
+/// Every problem of a policy file, one per line.
 #[derive(Debug, thiserror::Error)]
-#[error("policy is wrong:\n  {}", .0.join("\n  "))]
+#[error("policy is refused, {} problem(s):\n  {}", .0.len(), .0.join("\n  "))]
 pub struct PolicyErrors(pub Vec<String>);
+
 impl Policy {
-    /// Reads a policy file; reports every problem at once.
+    /// Reads a policy file (docs/spec/policy.md); reports every problem at once.
     pub fn parse(toml: &[u8]) -> Result<Self, PolicyErrors> {
-        std::str::from_utf8(toml).map_err(|_| PolicyErrors(vec!["policy is not UTF-8".into()]))?;
-        Ok(Self { sha256: crate::verify::sha256(toml) })
+        let mut file = Reader::parse(toml)?;
+        file.version();
+        let policy = Self::read(&mut file, sha256(toml));
+        file.finish().map(|()| policy)
     }
+
     /// SHA-256 of the exact bytes given to [`Policy::parse`].
-    pub fn sha256(&self) -> [u8; 32] { self.sha256 }
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
+    }
+
+    pub(crate) fn chips(&self, product: Product) -> Option<&Chips> {
+        self.products.iter().find_map(|(own, chips)| (*own == product).then_some(chips))
+    }
+
+    fn read(file: &mut Reader, sha256: [u8; 32]) -> Self {
+        Self {
+            sha256,
+            products: Product::ALL.map(|product| (product, file.chips(product))),
+            report_version: file.always_on("report_version", allow(integer)),
+            guest_policy: GuestPolicyRules::read(file),
+            vmpl: file.rule("vmpl", allow(integer)),
+            tcb: TcbRules::read(file),
+            firmware_version: file.rule("firmware_version", minimum(version)),
+            platform_info: file.rule("platform_info", bits(PLATFORM)),
+            mitigations: file.rule("mitigations", masks),
+            id_key: file.rule("id_key", allow(hex_bytes)),
+            author_key: file.rule("author_key", allow(hex_bytes)),
+            family_id: file.rule("family_id", allow(hex_bytes)),
+            image_id: file.rule("image_id", allow(hex_bytes)),
+            guest_svn: file.rule("guest_svn", minimum(integer)),
+            report_id_ma: file.rule("report_id_ma", fixed("forbid")),
+            measurement: file.rule("measurement", measurements),
+            host_data: file.rule("host_data", allow(hex_bytes)),
+            report_data: file.rule("report_data", fixed("require")),
+            crl: file.rule("crl", fixed("require")),
+            vlek_csp: file.rule("vlek.csp", allow(text)),
+            instance_identity: file.rule("instance.identity", identity),
+            gpu_evidence: file.rule("gpu_evidence", fixed("require")),
+        }
+    }
+}
+
+impl GuestPolicyRules {
+    fn read(file: &mut Reader) -> Self {
+        Self {
+            debug: file.rule("guest_policy.debug", fixed("forbid")),
+            migration_agent: file.rule("guest_policy.migration_agent", fixed("forbid")),
+            smt: file.rule("guest_policy.smt", fixed("forbid")),
+            single_socket: file.rule("guest_policy.single_socket", fixed("require")),
+            abi: file.rule("guest_policy.abi", minimum(version)),
+            features: file.rule("guest_policy.features", bits(FEATURES)),
+        }
+    }
+}
+
+impl TcbRules {
+    fn read(file: &mut Reader) -> Self {
+        Self {
+            reported: file.rule("tcb.reported", floors),
+            committed: file.rule("tcb.committed", floors),
+            launch: file.rule("tcb.launch", floors),
+            current: file.rule("tcb.current", floors),
+            committed_is_current: file.rule("tcb.committed_is_current", fixed("require")),
+            ordered: file.rule("tcb.ordered", fixed("require")),
+        }
+    }
 }

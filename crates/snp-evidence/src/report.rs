@@ -295,6 +295,3 @@ impl Reader<'_> {
         Ok(signature)
     }
 }
-
-
-

@@ -1,1 +1,94 @@
-//! Stub.
+//! What AMD's key server writes into a VCEK or VLEK certificate (AMD 57230, certificate extensions).
+
+use x509_parser::prelude::X509Extension;
+
+use crate::{certificate::Certificate, tcb::Tcb};
+
+/// 1.3.6.1.4.1.3704.1, AMD's arc, in DER.
+const AMD_ARC: &[u8] = &[0x2B, 0x06, 0x01, 0x04, 0x01, 0x9C, 0x78, 0x01];
+
+const STRUCT_VERSION: &[u8] = &[1];
+const PRODUCT_NAME: &[u8] = &[2];
+const BOOTLOADER: &[u8] = &[3, 1];
+const TEE: &[u8] = &[3, 2];
+const SNP: &[u8] = &[3, 3];
+const MICROCODE: &[u8] = &[3, 8];
+const FMC: &[u8] = &[3, 9];
+const HWID: &[u8] = &[4];
+const CSP_ID: &[u8] = &[5];
+
+/// The certified facts about the key's chip or provider, and its TCB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VekFacts<'a> {
+    /// With stepping in VCEKs ("Milan-B0"), without in VLEKs.
+    pub(crate) product_name: &'a str,
+    pub(crate) tcb: Tcb,
+    /// Raw bytes, 64, or 8 on Turin; never DER inside.
+    pub(crate) hwid: Option<&'a [u8]>,
+    pub(crate) csp_id: Option<&'a str>,
+}
+
+/// Why a VEK's extensions were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum VekError {
+    #[error("AMD extension {0} is missing")]
+    Missing(&'static str),
+    #[error("AMD extension {0} stands twice")]
+    Duplicate(&'static str),
+    #[error("AMD extension {0} is not DER of its type")]
+    Encoding(&'static str),
+}
+
+impl<'a> VekFacts<'a> {
+    pub(crate) fn of(certificate: &'a Certificate<'_>) -> Result<Self, VekError> {
+        let amd = Amd(certificate.extensions());
+        amd.integer(STRUCT_VERSION, "struct version")?;
+        let tcb = Tcb {
+            fmc: amd.value(FMC, "fmc")?.map(|value| integer(value, "fmc")).transpose()?,
+            bootloader: amd.integer(BOOTLOADER, "bootloader")?,
+            tee: amd.integer(TEE, "tee")?,
+            snp: amd.integer(SNP, "snp")?,
+            microcode: amd.integer(MICROCODE, "microcode")?,
+        };
+        let product_name =
+            amd.value(PRODUCT_NAME, "product name")?.ok_or(VekError::Missing("product name"))?;
+        Ok(Self {
+            product_name: ia5(product_name, "product name")?,
+            tcb,
+            hwid: amd.value(HWID, "hwid")?,
+            csp_id: amd.value(CSP_ID, "csp id")?.map(|value| ia5(value, "csp id")).transpose()?,
+        })
+    }
+}
+
+struct Amd<'a, 'der>(&'a [X509Extension<'der>]);
+
+impl<'a> Amd<'a, '_> {
+    fn value(&self, id: &[u8], name: &'static str) -> Result<Option<&'a [u8]>, VekError> {
+        let mut found = self.0.iter().filter(|ext| ext.oid.as_bytes().strip_prefix(AMD_ARC) == Some(id));
+        let first = found.next().map(|extension| extension.value);
+        if found.next().is_some() { Err(VekError::Duplicate(name)) } else { Ok(first) }
+    }
+
+    fn integer(&self, id: &[u8], name: &'static str) -> Result<u8, VekError> {
+        integer(self.value(id, name)?.ok_or(VekError::Missing(name))?, name)
+    }
+}
+
+/// DER INTEGER of 0 to 255 in its only spelling: 80h and above take a leading zero.
+fn integer(der: &[u8], name: &'static str) -> Result<u8, VekError> {
+    match *der {
+        [0x02, 1, value @ 0..=0x7F] | [0x02, 2, 0, value @ 0x80..=0xFF] => Ok(value),
+        _ => Err(VekError::Encoding(name)),
+    }
+}
+
+/// DER `IA5String` with a short length.
+fn ia5<'a>(der: &'a [u8], name: &'static str) -> Result<&'a str, VekError> {
+    match der {
+        [0x16, length @ 0..=0x7F, text @ ..] if text.len() == usize::from(*length) && text.is_ascii() => {
+            str::from_utf8(text).map_err(|_| VekError::Encoding(name))
+        }
+        _ => Err(VekError::Encoding(name)),
+    }
+}

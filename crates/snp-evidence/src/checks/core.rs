@@ -1,0 +1,216 @@
+//! Is this a genuine report of a genuine processor?
+
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
+
+use super::Subject;
+use crate::{
+    chain,
+    check::{Finding, Judged, Unjudged},
+    evidence::{EvidenceFormat, Vek},
+    product::Product,
+    report::{SIGNED_SIZE, SigningKey},
+    vek::VekFacts,
+    verify::sha256,
+};
+
+pub(super) fn format(s: &Subject<'_>) -> Judged {
+    let expected =
+        if s.roots.is_simulated() { EvidenceFormat::SimulatedAmdSevSnp } else { EvidenceFormat::AmdSevSnp };
+    Ok(Finding::of(s.evidence.format == expected, s.evidence.format, expected))
+}
+
+pub(super) fn structure(s: &Subject<'_>) -> Judged {
+    let expected = "1184 bytes of version 2 to 5, all reserved parts zero";
+    Ok(match &s.report {
+        Ok(report) => Finding::of(true, format!("version {}", report.version), expected),
+        Err(error) => Finding::of(false, error, expected),
+    })
+}
+
+/// The report says which key signed it; a masked or absent key signs nothing.
+pub(super) fn signing_key(s: &Subject<'_>) -> Judged {
+    let info = s.report()?.key_info;
+    let key = info.signing_key();
+    let expected = match &s.evidence.endorsements.vek {
+        Some(Vek::Vcek(_)) => "VCEK, unmasked",
+        Some(Vek::Vlek(_)) => "VLEK, unmasked",
+        None => "VCEK or VLEK, unmasked",
+    };
+    let fits = match &s.evidence.endorsements.vek {
+        Some(Vek::Vcek(_)) => key == SigningKey::Vcek,
+        Some(Vek::Vlek(_)) => key == SigningKey::Vlek,
+        None => matches!(key, SigningKey::Vcek | SigningKey::Vlek),
+    };
+    let masked = if info.mask_chip_key() { ", masked" } else { "" };
+    Ok(Finding::of(fits && masked.is_empty(), format!("{key}{masked}"), expected))
+}
+
+pub(super) fn vek_present(s: &Subject<'_>) -> Judged {
+    let key = s.report()?.key_info.signing_key();
+    let found = s.evidence.endorsements.vek.is_some();
+    Ok(Finding::of(found, if found { "present" } else { "missing" }, format!("certificate of the {key}")))
+}
+
+pub(super) fn product(s: &Subject<'_>) -> Judged {
+    let report = s.report()?;
+    let observed = match (s.product, report.cpuid) {
+        (Some(product), _) => product.to_string(),
+        (None, Some((family, model))) => format!("CPU family {family:#x} model {model:#x}"),
+        (None, None) => "a report without CPU model, and no AMD issuer of its VEK".to_owned(),
+    };
+    Ok(Finding::of(s.product.is_some(), observed, "milan, genoa or turin"))
+}
+
+pub(super) fn tcb_reserved(s: &Subject<'_>) -> Judged {
+    let product = s.product()?;
+    let zero = s.report()?.tcbs().into_iter().all(|tcb| tcb.reserved_is_zero(product));
+    Ok(Finding::of(
+        zero,
+        if zero { "zero" } else { "not zero" },
+        format!("reserved TCB bytes of {product} zero"),
+    ))
+}
+
+pub(super) fn offered_ca(s: &Subject<'_>) -> Judged {
+    let stranger = chain::offered_stranger(&s.evidence.endorsements, s.root_set()?);
+    let observed =
+        stranger.map_or_else(|| "none or pinned".to_owned(), |which| format!("{which} is another one"));
+    Ok(Finding::of(stranger.is_none(), observed, "pinned CA certificates only"))
+}
+
+pub(super) fn asvk_present(s: &Subject<'_>) -> Judged {
+    if matches!(s.vek()?, Vek::Vcek(_)) {
+        return Ok(Finding::not_required("VCEK", "VCEKs are issued by the ASK"));
+    }
+    let found = s.evidence.endorsements.asvk.is_some();
+    Ok(Finding::of(found, if found { "present" } else { "missing" }, "ASVK certificate"))
+}
+
+pub(super) fn pinned_root(s: &Subject<'_>) -> Judged {
+    let product = s.product()?;
+    let expected = format!("pinned ARK and issuer for {product}");
+    let Some(set) = s.roots.of(product) else {
+        return Ok(Finding::of(false, format!("no roots for {product}"), expected));
+    };
+    let issuer = match s.vek()? {
+        Vek::Vcek(_) => sha256(&set.ask) == set.pins.ask,
+        Vek::Vlek(_) => {
+            s.evidence.endorsements.asvk.as_ref().is_some_and(|asvk| sha256(asvk) == set.pins.asvk)
+        }
+    };
+    let kind = if s.roots.is_simulated() { "simulator" } else { "AMD" };
+    let observed = format!("{kind} ARK {}", hex::encode(sha256(&set.ark)));
+    Ok(Finding::of(issuer && sha256(&set.ark) == set.pins.ark, observed, expected))
+}
+
+pub(super) fn chain_form(s: &Subject<'_>) -> Judged {
+    let expected = "X.509 v3, RSASSA-PSS with SHA-384";
+    Ok(match s.chain.as_ref() {
+        Some(Ok(_)) => Finding::of(true, expected, expected),
+        Some(Err(error)) => Finding::of(false, error, expected),
+        None => Finding::of(false, "no complete chain", expected),
+    })
+}
+
+pub(super) fn chain_names(s: &Subject<'_>) -> Judged {
+    let product = s.product()?;
+    let misnamed = s.chain()?.misnamed(product);
+    let expected = format!("AMD's names and constraints for {product}");
+    let observed =
+        misnamed.map_or_else(|| expected.clone(), |which| format!("another name or constraint: {which}"));
+    Ok(Finding::of(misnamed.is_none(), observed, expected))
+}
+
+pub(super) fn chain_dates(s: &Subject<'_>) -> Judged {
+    let chain = s.chain()?;
+    let out = chain.out_of_date(s.now);
+    let met = out.is_none();
+    let observed = out.unwrap_or_else(|| format!("VEK valid from {}", chain.vek.validity()));
+    Ok(Finding::of(met, observed, format!("valid at {}", s.now)))
+}
+
+pub(super) fn chain_signatures(s: &Subject<'_>) -> Judged {
+    let unsigned = s.chain()?.unsigned();
+    let observed =
+        unsigned.map_or_else(|| "3 valid".to_owned(), |which| format!("{which} is not signed by its issuer"));
+    Ok(Finding::of(unsigned.is_none(), observed, "ARK, its issuer certificate and the VEK signed"))
+}
+
+pub(super) fn vek_form(s: &Subject<'_>) -> Judged {
+    let product = s.product()?;
+    let vek = &s.chain()?.vek;
+    let expected = format!("P-384 key for {product}");
+    Ok(match (vek.p384_key(), VekFacts::of(vek)) {
+        (_, Err(error)) => Finding::of(false, error, expected),
+        (None, Ok(_)) => Finding::of(false, "no P-384 key", expected),
+        (Some(_), Ok(facts)) => {
+            let observed = format!("P-384 key for {}", facts.product_name);
+            Finding::of(is_line(facts.product_name, product), observed, expected)
+        }
+    })
+}
+
+/// VLEKs name the product, VCEKs with the chip's stepping: "Milan", "Milan-B0".
+fn is_line(product_name: &str, product: Product) -> bool {
+    let stepping = product_name.strip_prefix(product.amd_name());
+    stepping.is_some_and(|stepping| stepping.is_empty() || stepping.starts_with('-'))
+}
+
+pub(super) fn vek_tcb(s: &Subject<'_>) -> Judged {
+    let reported = s.tcb(|report| report.reported_tcb)?;
+    let certified = facts(s)?.tcb;
+    Ok(Finding::of(certified == reported, format!("certified {certified}"), format!("reported {reported}")))
+}
+
+/// A VCEK is one chip's; a VLEK is one provider's and says nothing about the chip.
+pub(super) fn vek_hwid(s: &Subject<'_>) -> Judged {
+    let (report, product, facts) = (s.report()?, s.product()?, facts(s)?);
+    match s.vek()? {
+        Vek::Vcek(_) => {
+            let chip = report.chip_id_of(product);
+            let rest_is_zero = report.chip_id.iter().skip(chip.len()).all(|byte| *byte == 0);
+            let met = facts.hwid == Some(chip) && rest_is_zero && facts.csp_id.is_none();
+            let observed = facts.hwid.map_or_else(|| "no HWID".to_owned(), hex::encode);
+            Ok(Finding::of(met, observed, format!("chip {} and no provider", hex::encode(chip))))
+        }
+        Vek::Vlek(_) => {
+            let met = facts.hwid.is_none() && facts.csp_id.is_some();
+            let observed = facts.csp_id.unwrap_or("no provider");
+            Ok(Finding::of(met, observed, "a provider and no chip"))
+        }
+    }
+}
+
+pub(super) fn facts<'s>(s: &'s Subject<'_>) -> Result<VekFacts<'s>, Unjudged> {
+    VekFacts::of(&s.chain()?.vek).map_err(|_| Unjudged("vek.form"))
+}
+
+pub(super) fn signature_algorithm(s: &Subject<'_>) -> Judged {
+    let algorithm = s.report()?.signature_algo;
+    Ok(Finding::of(algorithm == 1, algorithm, "1, ECDSA P-384 with SHA-384"))
+}
+
+/// Over the bytes as received, never over a re-encoded form.
+pub(super) fn signature(s: &Subject<'_>) -> Judged {
+    let report = s.report()?;
+    let point = s.chain()?.vek.p384_key().ok_or(Unjudged("vek.form"))?;
+    let key = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point);
+    let signed = s.evidence.report.get(..SIGNED_SIZE).ok_or(Unjudged("report.structure"))?;
+    let met = key.verify(signed, &report.signature).is_ok();
+    Ok(Finding::of(met, if met { "valid" } else { "not valid" }, "valid under the VEK"))
+}
+
+/// A policy can switch this off for stored reports only: live evidence is always compared.
+pub(super) fn report_data(s: &Subject<'_>) -> Judged {
+    let observed = hex::encode(s.report()?.report_data);
+    match (&s.expected, &s.bundle) {
+        (Some(expected), _) => Ok(Finding::of(
+            s.report()?.report_data == *expected.as_bytes(),
+            observed,
+            hex::encode(expected.as_bytes()),
+        )),
+        (None, Some(_)) => Err(Unjudged("bundle.tree")),
+        // A stored report has nothing to be compared with, so that a policy that requires it refuses.
+        (None, None) => s.policy.report_data.judge(observed, |_| false),
+    }
+}
