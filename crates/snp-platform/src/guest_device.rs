@@ -38,7 +38,8 @@ impl Platform for GuestDevice {
     fn evidence(&self, report_data: &[u8; 64]) -> Result<Evidence, PlatformError> {
         let mut firmware = Firmware::open().map_err(cannot_open)?;
         // Named, because the crate would ask for VMPL 1.
-        let report = firmware.get_report(None, Some(*report_data), Some(0)).map_err(|error| refused(&error))?;
+        let report =
+            firmware.get_report(None, Some(*report_data), Some(0)).map_err(|error| refused(&error))?;
         Ok(Evidence { format: self.format(), report, endorsements: Endorsements::default() })
     }
 }
