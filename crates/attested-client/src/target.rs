@@ -67,7 +67,8 @@ fn parse(text: &str) -> Result<Target, &'static str> {
         return Err("it has more than a host and a port");
     }
     let given: Authority = rest.parse().map_err(|_| "host or port is malformed")?;
-    let port = if given.as_str() == given.host() { 443 } else { given.port_u16().ok_or("the port is malformed")? };
+    let port =
+        if given.as_str() == given.host() { 443 } else { given.port_u16().ok_or("the port is malformed")? };
     let host = given.host().trim_start_matches('[').trim_end_matches(']').to_owned();
     let authority = format!("{}:{port}", given.host()).parse().map_err(|_| "the host is malformed")?;
     let target = Target { host, port, authority };
@@ -93,7 +94,9 @@ mod tests {
 
     #[test]
     fn what_is_no_gateway_address_is_refused() {
-        for text in ["http://localhost:1", "", "https://", "a/b", "user@host:1", "host:99999", "host:", "::1", "a b"] {
+        for text in
+            ["http://localhost:1", "", "https://", "a/b", "user@host:1", "host:99999", "host:", "::1", "a b"]
+        {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, RootCertStore,
+    SignatureScheme,
     client::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -66,8 +67,7 @@ impl ServerTrust {
 /// exporter history, and early data would leave before anything is proven.
 pub(crate) fn client_config(trust: &ServerTrust) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13])?;
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[&TLS13])?;
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
         ServerTrust::EvidenceAlone => Arc::new(KeyAwaitsEvidence { provider }),
         ServerTrust::Roots(roots) => WebPkiServerVerifier::builder_with_provider(roots.clone(), provider)
@@ -91,10 +91,7 @@ pub(crate) fn spki_sha256(certificate: &CertificateDer<'_>) -> Result<[u8; 32], 
 
 /// aws-lc-rs, post-quantum hybrid first: prompts recorded today should stay closed.
 fn provider() -> CryptoProvider {
-    CryptoProvider {
-        kx_groups: vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1],
-        ..default_provider()
-    }
+    CryptoProvider { kx_groups: vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1], ..default_provider() }
 }
 
 /// Accepts a certificate only as the bearer of a key that the evidence must name.

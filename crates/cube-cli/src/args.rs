@@ -1,0 +1,184 @@
+//! The command line. Help texts teach by example.
+
+use std::{path::PathBuf, time::Duration};
+
+use attested_client::{Binding, Limits, Target};
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use snp_evidence::UnixTime;
+
+/// Proves that an LLM endpoint runs inside an AMD SEV-SNP confidential VM, before the first prompt leaves you.
+#[derive(Debug, Parser)]
+#[command(name = "cube", version, after_help = CUBE_HELP)]
+pub(crate) struct Cube {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a gateway, a saved bundle or a stored report; show every check.
+    Verify(VerifyArgs),
+    /// Save a gateway's evidence, with the flags that check it later.
+    Report(ReportArgs),
+    /// Check a gateway, then talk to its model over that very connection.
+    Chat(ChatArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_HELP)]
+#[command(group = ArgGroup::new("subject").required(true).args(["url", "bundle", "report"]))]
+pub(crate) struct VerifyArgs {
+    /// The gateway: https://HOST:PORT.
+    #[arg(value_name = "URL")]
+    pub(crate) url: Option<Target>,
+    /// A bundle that `cube report` saved.
+    #[arg(long, value_name = "FILE", requires = "nonce")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// A bare attestation report (1184 bytes), judged without freshness and channel.
+    #[arg(long, value_name = "FILE", requires = "certs")]
+    pub(crate) report: Option<PathBuf>,
+    /// With --bundle: the nonce that the bundle was made for.
+    #[arg(long, value_name = "HEX|B64U", value_parser = crate::input::value32, requires = "bundle")]
+    pub(crate) nonce: Option<[u8; 32]>,
+    /// With --bundle: the exporter value of the connection it came from.
+    #[arg(long, value_name = "HEX|B64U", value_parser = crate::input::value32, requires = "bundle")]
+    pub(crate) exporter: Option<[u8; 32]>,
+    /// With --bundle: the SHA-256 of the SPKI that the gateway showed. Alone, it means binding tls-spki.
+    #[arg(long, value_name = "HEX|B64U", value_parser = crate::input::value32, requires = "bundle")]
+    pub(crate) spki: Option<[u8; 32]>,
+    /// With --report: a folder with vcek.der or vlek.der, and as needed ask.pem, asvk.pem, ark.pem, crl.der.
+    #[arg(long, value_name = "DIR", requires = "report")]
+    pub(crate) certs: Option<PathBuf>,
+    /// How the report must be bound to the connection.
+    #[arg(long, value_name = BINDINGS, default_value = "tls-exporter", conflicts_with_all = ["bundle", "report"])]
+    pub(crate) binding: Binding,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// What you demand of software and machine (TOML). Without it nothing is trusted.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) roots: RootArgs,
+    /// Judge as of this time instead of now.
+    #[arg(long, value_name = "RFC3339", value_parser = rfc3339)]
+    pub(crate) at: Option<UnixTime>,
+    /// Print the verdict as JSON.
+    #[arg(long, conflicts_with = "summary")]
+    pub(crate) json: bool,
+    /// Print at most 12 lines: passed checks are grouped.
+    #[arg(long)]
+    pub(crate) summary: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = REPORT_HELP)]
+pub(crate) struct ReportArgs {
+    /// The gateway: https://HOST:PORT.
+    #[arg(value_name = "URL")]
+    pub(crate) url: Target,
+    /// Your own nonce, 32 bytes; a fresh one is drawn where it is left out.
+    #[arg(long, value_name = "HEX|B64U", value_parser = crate::input::value32)]
+    pub(crate) nonce: Option<[u8; 32]>,
+    /// How the report must be bound to the connection.
+    #[arg(long, value_name = BINDINGS, default_value = "tls-exporter")]
+    pub(crate) binding: Binding,
+    /// Where to save the bundle; stdout where left out.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = CHAT_HELP)]
+pub(crate) struct ChatArgs {
+    /// The gateway: https://HOST:PORT.
+    #[arg(value_name = "URL")]
+    pub(crate) url: Target,
+    /// What you demand of software and machine (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    #[command(flatten)]
+    pub(crate) roots: RootArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// The model; the gateway's first where left out.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Instructions that stand before the prompt.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// The prompt; read from stdin where left out.
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Also demand a certificate for the host's name from one of these CAs (PEM).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["bundle", "report"])]
+    pub(crate) ca: Option<PathBuf>,
+    /// Most seconds to connect, and to wait for the report. [default: 10 and 30]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: Option<u64>,
+}
+
+impl ServerArgs {
+    pub(crate) fn limits(&self) -> Limits {
+        self.timeout.map_or_else(Limits::default, |seconds| {
+            let limit = Duration::from_secs(seconds);
+            Limits { connect: limit, report: limit }
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RootArgs {
+    /// Accept simulated hardware under this root, and no AMD hardware. Proves nothing.
+    #[arg(long, value_name = "ROOT.pem")]
+    pub(crate) allow_simulated: Option<PathBuf>,
+}
+
+fn rfc3339(text: &str) -> Result<UnixTime, &'static str> {
+    UnixTime::parse_rfc3339(text).ok_or("need a time such as 2026-09-01T00:00:00Z")
+}
+
+const BINDINGS: &str = "tls-exporter|tls-spki";
+
+const CUBE_HELP: &str = "\
+Start here:
+  cube verify https://HOST:8443 --policy policy.toml
+  cube chat   https://HOST:8443 --policy policy.toml \"What is gravity?\"";
+
+const VERIFY_HELP: &str = "\
+Examples:
+  cube verify https://HOST:8443 --policy policy.toml
+  cube verify https://HOST:8443                          what it shows, before you have a policy
+  cube verify https://localhost:8443 --policy policy.toml --allow-simulated root.pem
+  cube verify --bundle bundle.json --nonce HEX --exporter HEX --policy policy.toml
+  cube verify --report report.bin --certs DIR --policy policy.toml --at 2026-09-01T00:00:00Z
+
+Verdicts and exit codes:
+   0  trusted      genuine hardware, software your policy demands, this very connection
+  10  refused      the evidence is invalid
+  11  refused      the policy refuses it (policy.absent: there is no policy)
+  12  unavailable  a certificate of AMD's is missing or stale
+  13  refused      the evidence belongs to another connection, key or nonce
+  14  simulated    simulated hardware, nothing is proven (0 with --allow-simulated)
+  15  unavailable  the gateway cannot be reached, or gives no evidence
+  16  genuine      real hardware, but software or channel were not judged
+   2  wrong usage";
+
+const REPORT_HELP: &str = "\
+Example:
+  cube report https://HOST:8443 -o bundle.json
+prints the `cube verify --bundle` line that checks the file later. The nonce and the
+exporter in it come from your side of the connection; the bundle alone proves nothing.";
+
+const CHAT_HELP: &str = "\
+Examples:
+  cube chat https://HOST:8443 --policy policy.toml \"What is gravity?\"
+  cube chat https://HOST:8443 --policy policy.toml --system \"Answer in one line.\" < question.txt
+
+The prompt leaves only after the checks of `cube verify` passed, on the connection they
+passed for. Exit codes are those of `cube verify`; 1 where the answer failed afterwards.";

@@ -1,0 +1,152 @@
+//! Prints an answer as it comes, and holds it to the rules of the stream.
+
+use std::io::{IsTerminal, Write};
+
+use proto::inference::v1::{ChatEvent, FinishReason, StreamChatResponse, Usage, chat_event::Event};
+use tonic::Streaming;
+
+use super::{NEXT_EVENT, within};
+use crate::{failure::Failure, table};
+
+/// Words go to stdout, reasoning and counts to stderr. A stream that ends
+/// without `Finished`, or loses an event, is a failed answer.
+pub(super) async fn print(mut events: Streaming<StreamChatResponse>) -> Result<u8, Failure> {
+    let mut answer = Answer::default();
+    let ended = loop {
+        match within(answer.patience(), events.message()).await {
+            Ok(Some(response)) => {
+                if let Err(failure) = answer.take(response.event) {
+                    break Err(failure);
+                }
+            }
+            Ok(None) => break answer.end(),
+            Err(failure) => break Err(failure),
+        }
+    };
+    writeln!(table::stdout())?;
+    ended.map(|()| 0)
+}
+
+#[derive(Default)]
+struct Answer {
+    next: u64,
+    finished: Option<FinishReason>,
+    usage: Option<Usage>,
+}
+
+impl Answer {
+    fn patience(&self) -> std::time::Duration {
+        if self.next == 0 { super::FIRST_EVENT } else { NEXT_EVENT }
+    }
+
+    fn take(&mut self, event: Option<ChatEvent>) -> Result<(), Failure> {
+        let broken = |rule: &str| Failure::Answer(format!("the answer is broken: {rule}"));
+        let event = event.ok_or_else(|| broken("a message holds no event"))?;
+        if event.sequence != self.next {
+            return Err(broken("an event is missing"));
+        }
+        self.next += 1;
+        match event.event.ok_or_else(|| broken("an event of an unknown kind"))? {
+            Event::Started(_) if event.sequence == 0 => Ok(()),
+            _ if event.sequence == 0 => Err(broken("it does not begin with `started`")),
+            Event::Usage(usage) => {
+                self.usage = Some(usage);
+                Ok(())
+            }
+            _ if self.finished.is_some() => Err(broken("it goes on after its end")),
+            Event::Text(delta) => say(&delta.text),
+            Event::Reasoning(delta) => think(&delta.text),
+            Event::Finished(finished) => {
+                self.finished = Some(finished.reason());
+                Ok(())
+            }
+            Event::Started(_) => Err(broken("it begins twice")),
+            Event::ToolCallStarted(_) | Event::ToolCallDelta(_) => {
+                Err(broken("it calls a tool, none was offered"))
+            }
+        }
+    }
+
+    fn end(&self) -> Result<(), Failure> {
+        let finished = self.finished.ok_or_else(|| {
+            Failure::Answer("the answer broke off: the stream ended without `finished`".to_owned())
+        })?;
+        if finished == FinishReason::Length {
+            table::progress("the answer was cut at the token limit");
+        }
+        if let Some(usage) = self.usage {
+            let about = if usage.estimated { "about " } else { "" };
+            let (prompt, answer) = (usage.prompt_tokens, usage.completion_tokens);
+            table::progress(&format!("{about}{prompt} prompt and {answer} answer tokens"));
+        }
+        Ok(())
+    }
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = table::stdout();
+    write!(out, "{}", shown(text, std::io::stdout().is_terminal()))?;
+    Ok(out.flush()?)
+}
+
+fn think(text: &str) -> Result<(), Failure> {
+    write!(table::stderr(), "{}", shown(text, std::io::stderr().is_terminal()))?;
+    Ok(())
+}
+
+/// A model's words must not steer the terminal; a file gets them as they are.
+fn shown(text: &str, terminal: bool) -> String {
+    let safe = |c: &char| !terminal || !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().filter(safe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::inference::v1::{Finished, Started, TextDelta};
+
+    use super::*;
+
+    fn feed(events: Vec<(u64, Event)>) -> Result<(), Failure> {
+        let mut answer = Answer::default();
+        for (sequence, event) in events {
+            answer.take(Some(ChatEvent { sequence, event: Some(event) }))?;
+        }
+        answer.end()
+    }
+
+    fn started() -> Event {
+        Event::Started(Started::default())
+    }
+
+    fn finished() -> Event {
+        Event::Finished(Finished { reason: FinishReason::Stop.into() })
+    }
+
+    #[test]
+    fn a_whole_answer_passes() {
+        let text = Event::Text(TextDelta { text: "word".to_owned() });
+        let events = vec![(0, started()), (1, text), (2, finished()), (3, Event::Usage(Usage::default()))];
+        assert!(feed(events).is_ok());
+    }
+
+    #[test]
+    fn an_answer_that_breaks_the_rules_fails() {
+        let text = || Event::Text(TextDelta { text: "word".to_owned() });
+        for (what, events) in [
+            ("no end", vec![(0, started()), (1, text())]),
+            ("a gap", vec![(0, started()), (2, finished())]),
+            ("no start", vec![(0, text()), (1, finished())]),
+            ("two starts", vec![(0, started()), (1, started()), (2, finished())]),
+            ("words after the end", vec![(0, started()), (1, finished()), (2, text())]),
+            ("nothing", vec![]),
+        ] {
+            assert!(feed(events).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn words_cannot_steer_a_terminal() {
+        assert_eq!(shown("a\x1b[2Jb\n", true), "a[2Jb\n");
+        assert_eq!(shown("a\x1bb", false), "a\x1bb");
+    }
+}

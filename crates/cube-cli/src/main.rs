@@ -1,0 +1,48 @@
+//! `cube`: proves from outside what answers, and talks to it only then.
+//!
+//! Flow of every command: `args` → connect or load → `judge` (snp-evidence) →
+//! `table` or `json` on stdout → exit code of the verdict. `chat` goes on over
+//! the very connection that was judged.
+
+mod args;
+mod ask;
+mod chat;
+mod failure;
+mod input;
+mod observe;
+mod report;
+mod stored;
+mod table;
+mod verdict;
+mod verify;
+
+use std::process::ExitCode;
+
+use args::Command;
+use clap::Parser;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    match run(args::Cube::parse().command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            table::progress(&format!("cube: {failure}"));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::Usage(format!("cannot start: {e}")))?;
+    let result = runtime.block_on(async {
+        match command {
+            Command::Verify(args) => Box::pin(verify::run(args)).await,
+            Command::Report(args) => Box::pin(report::run(args)).await,
+            Command::Chat(args) => Box::pin(chat::run(args)).await,
+        }
+    });
+    // A name lookup that hangs in the system's resolver must not hold the exit.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,246 @@
+//! A judgement as people and programs read it.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal, Write},
+};
+
+use snp_evidence::CheckResult;
+
+use crate::verdict::{Judgement, Row, Scope, Verdict};
+
+/// The most lines that `--summary` prints.
+pub(crate) const SUMMARY_LINES: usize = 12;
+
+/// Longest observed or expected value in a row of the table, in characters.
+const CELL: usize = 46;
+
+/// Where a line of a summary is cut, in characters.
+const SUMMARY_WIDTH: usize = 140;
+
+/// Results: written whole, coloured on a terminal only.
+pub(crate) fn stdout() -> Output<io::Stdout> {
+    Output { colour: io::stdout().is_terminal(), to: io::stdout() }
+}
+
+/// Progress of a command that also judges, such as `chat`.
+pub(crate) fn stderr() -> Output<io::Stderr> {
+    Output { colour: io::stderr().is_terminal(), to: io::stderr() }
+}
+
+/// One line of progress. Where stderr is gone there is nobody to tell.
+pub(crate) fn progress(line: &str) {
+    drop(writeln!(io::stderr(), "{}", printable(line)));
+}
+
+/// A stream, and whether it shows colours.
+pub(crate) struct Output<W> {
+    colour: bool,
+    to: W,
+}
+
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+impl<W> Output<W> {
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn mark(&self, row: &Row) -> String {
+        match row.result {
+            CheckResult::Pass => self.paint("32", "ok  "),
+            CheckResult::NotRequired => self.paint("2", "off "),
+            CheckResult::Fail if unjudged(row) => self.paint("2", "--  "),
+            CheckResult::Fail => self.paint("31", "FAIL"),
+        }
+    }
+}
+
+/// The JSON of design 3, values whole.
+pub(crate) fn json(judgement: &Judgement) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(judgement)?;
+    writeln!(stdout(), "{text}")
+}
+
+/// Every check, then the verdict.
+pub(crate) fn full<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> io::Result<()> {
+    let id = judgement.checks.iter().map(|row| row.id.len()).max().unwrap_or(0);
+    for row in &judgement.checks {
+        let (observed, expected) = (cell(&row.observed), cell(&row.expected));
+        writeln!(
+            out,
+            "{} {:id$}  {observed:CELL$}  {expected:CELL$}  {}",
+            out.mark(row),
+            row.id,
+            printable(&row.source)
+        )?;
+        if row.result == CheckResult::Fail && !unjudged(row) {
+            explain(row, out)?;
+        }
+    }
+    writeln!(out)?;
+    conclusion(judgement).into_iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    headline(judgement, out)
+}
+
+/// At most [`SUMMARY_LINES`] lines: checks that went well are grouped by who vouches for them.
+pub(crate) fn summary<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> io::Result<()> {
+    let (mut lines, room) = (Vec::new(), SUMMARY_LINES - 1);
+    for row in judgement.checks.iter().filter(|row| row.result == CheckResult::Fail && !unjudged(row)).take(3)
+    {
+        let (observed, expected) = (cell(&row.observed), cell(&row.expected));
+        lines.push(format!("{} {}: {observed}, need {expected}", out.mark(row), row.id));
+        lines.push(format!("     fix: {}", printable(&row.fix)));
+    }
+    for (source, ids) in passed_by_source(judgement) {
+        let head = out.paint("32", "ok  ");
+        lines.push(format!("{head} {} checks, vouched for by {source}: {}", ids.len(), shortened(&ids)));
+    }
+    let off: Vec<&str> = ids(judgement, |row| row.result == CheckResult::NotRequired);
+    if !off.is_empty() {
+        lines.push(format!(
+            "{} {} checks not required: {}",
+            out.paint("2", "off "),
+            off.len(),
+            shortened(&off)
+        ));
+    }
+    let conclusion = conclusion(judgement);
+    lines.truncate(room.saturating_sub(conclusion.len()));
+    lines.extend(conclusion);
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    headline(judgement, out)
+}
+
+/// What every verdict must say beside the word.
+fn conclusion(judgement: &Judgement) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(report) = &judgement.report {
+        let measurement = cell(&hex::encode(&report.measurement));
+        lines.push(format!("     {}, report v{}, measurement {measurement}", report.product, report.version));
+    }
+    if judgement.verdict == Verdict::Simulated {
+        lines.push("     SIMULATED HARDWARE: a program made this evidence. Nothing is proven.".to_owned());
+    }
+    lines.extend(judgement.checks.iter().filter_map(caveat));
+    if judgement.spki_only {
+        lines.push("     binding tls-spki: does not stop a holder of the gateway's TLS key".to_owned());
+    }
+    if judgement.scope == Scope::Report {
+        lines.push("     stored report: neither freshness nor channel is judged".to_owned());
+    }
+    lines
+}
+
+/// Limits of the proof that the user's own policy accepts.
+fn caveat(row: &Row) -> Option<String> {
+    match row.id.as_str() {
+        "measurement" if row.expected.contains(KERNEL_ONLY) => {
+            Some("     the measurement covers the kernel only: the host can change the programs".to_owned())
+        }
+        "measurement" if row.result == CheckResult::NotRequired => {
+            Some(format!("     software is not judged: measurement {}", printable(&row.expected)))
+        }
+        "gpu_evidence" if row.result == CheckResult::NotRequired => {
+            Some(format!("     only CPU memory is proven: gpu_evidence {}", printable(&row.expected)))
+        }
+        _ => None,
+    }
+}
+
+/// Said by a measurement rule with `covers = "kernel-only"`.
+const KERNEL_ONLY: &str = "the host can change the programs";
+
+fn headline<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> io::Result<()> {
+    let colour = match judgement.verdict {
+        Verdict::Trusted => "1;32",
+        Verdict::Genuine | Verdict::Simulated => "1;33",
+        Verdict::Refused | Verdict::Unavailable => "1;31",
+    };
+    let because =
+        judgement.reason.as_ref().map_or_else(String::new, |reason| format!(", because of {reason}"));
+    let word = out.paint(colour, judgement.verdict.as_str());
+    writeln!(out, "verdict: {word}{because} (exit code {})", judgement.exit_code())
+}
+
+fn explain<W: Write>(row: &Row, out: &mut Output<W>) -> io::Result<()> {
+    for (what, text) in [("observed", &row.observed), ("expected", &row.expected), ("fix", &row.fix)] {
+        if !text.is_empty() && (what == "fix" || cell(text) != **text) {
+            writeln!(out, "       {what}: {}", printable(text))?;
+        }
+    }
+    Ok(())
+}
+
+fn passed_by_source(judgement: &Judgement) -> BTreeMap<&str, Vec<&str>> {
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for row in judgement.checks.iter().filter(|row| row.result == CheckResult::Pass) {
+        groups.entry(&row.source).or_default().push(&row.id);
+    }
+    groups
+}
+
+fn ids(judgement: &Judgement, which: impl Fn(&Row) -> bool) -> Vec<&str> {
+    judgement.checks.iter().filter(|row| which(row)).map(|row| row.id.as_str()).collect()
+}
+
+fn shortened(ids: &[&str]) -> String {
+    cut(&ids.join(", "), SUMMARY_WIDTH)
+}
+
+/// An earlier check failed, so this one says nothing of its own.
+fn unjudged(row: &Row) -> bool {
+    row.observed.contains("not judged: ")
+}
+
+/// A value short enough for a column: long hexadecimal keeps its ends.
+fn cell(text: &str) -> String {
+    let words: Vec<String> = printable(text).split(' ').map(abbreviated).collect();
+    cut(&words.join(" "), CELL)
+}
+
+fn abbreviated(word: &str) -> String {
+    let bare = word.trim_end_matches([',', ';', ')']);
+    let hex = bare.len() > 20 && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match (bare.get(..8), bare.get(bare.len().saturating_sub(8)..), word.get(bare.len()..)) {
+        (Some(head), Some(tail), Some(rest)) if hex => format!("{head}…{tail}{rest}"),
+        _ => word.to_owned(),
+    }
+}
+
+fn cut(text: &str, width: usize) -> String {
+    match text.char_indices().nth(width) {
+        Some(_) => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+        None => text.to_owned(),
+    }
+}
+
+/// Strangers' text must not steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_hexadecimal_keeps_its_ends_and_other_words_stay() {
+        assert_eq!(cell(&"ab".repeat(48)), "abababab…abababab");
+        assert_eq!(cell("one of 1.55.40, 1.2"), "one of 1.55.40, 1.2");
+        assert_eq!(cell(&"word ".repeat(40)).chars().count(), CELL);
+    }
+
+    #[test]
+    fn a_strangers_text_cannot_steer_the_terminal() {
+        assert!(!printable("\x1b]0;owned\x07").contains(['\x1b', '\x07']));
+    }
+}

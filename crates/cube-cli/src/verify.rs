@@ -1,0 +1,114 @@
+//! `cube verify`.
+
+use std::path::Path;
+
+use snp_evidence::{
+    Binder, BindingType, Bundle, EvidenceFormat, Expectation, PUBLIC_LISTENER, Policy, Purpose, TrustRoots,
+    UnixTime,
+};
+
+use crate::{
+    args::VerifyArgs,
+    ask::ask,
+    failure::Failure,
+    input, observe, stored, table,
+    verdict::{self, Context, Judgement, Scope},
+};
+
+/// What to judge with.
+pub(crate) struct Yardstick {
+    pub(crate) roots: TrustRoots,
+    pub(crate) policy: Policy,
+    pub(crate) policy_given: bool,
+    pub(crate) now: UnixTime,
+}
+
+pub(crate) async fn run(args: VerifyArgs) -> Result<u8, Failure> {
+    let judgement = match judge(&args).await {
+        Err(Failure::Client(error)) => verdict::of_client_error(&error),
+        other => other?,
+    };
+    if args.json {
+        table::json(&judgement)?;
+    } else if args.summary {
+        table::summary(&judgement, &mut table::stdout())?;
+    } else {
+        table::full(&judgement, &mut table::stdout())?;
+    }
+    Ok(judgement.exit_code())
+}
+
+async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
+    let yardstick = yardstick(args)?;
+    match (&args.url, &args.bundle, &args.report, &args.certs) {
+        (Some(url), _, _, _) => {
+            let offer = ask(url, &args.server, args.binding, None).await?;
+            Ok(bundle(offer.bundle(), offer.expectation(), Scope::Connection, &yardstick))
+        }
+        (None, Some(file), _, _) => {
+            let bytes = input::file(file)?;
+            let expectation = expectation(args, &bytes)?;
+            Ok(bundle(&bytes, &expectation, Scope::Bundle, &yardstick))
+        }
+        (None, None, Some(report), Some(certs)) => examine(report, certs, &yardstick),
+        (None, None, _, _) => Err(Failure::Usage("give URL, --bundle or --report with --certs".to_owned())),
+    }
+}
+
+fn yardstick(args: &VerifyArgs) -> Result<Yardstick, Failure> {
+    Ok(Yardstick {
+        roots: input::roots(&args.roots)?,
+        policy: args.policy.as_deref().map_or_else(observe::policy, input::policy)?,
+        policy_given: args.policy.is_some(),
+        now: args.at.unwrap_or_else(input::now),
+    })
+}
+
+fn bundle(bytes: &[u8], expectation: &Expectation, scope: Scope, with: &Yardstick) -> Judgement {
+    let outcome = snp_evidence::appraise(bytes, &with.roots, &with.policy, expectation, with.now);
+    let context = with.context(scope, says_simulated(bytes));
+    let judgement = verdict::of(outcome.as_ref().map(|verified| &**verified.report()), context);
+    Judgement { spki_only: expectation.binder.kind == BindingType::TlsSpki, ..judgement }
+}
+
+fn examine(report: &Path, certs: &Path, with: &Yardstick) -> Result<Judgement, Failure> {
+    // A bare report does not say what made it: the roots it is judged under do.
+    let simulated = with.roots.is_simulated();
+    let format = if simulated { EvidenceFormat::SimulatedAmdSevSnp } else { EvidenceFormat::AmdSevSnp };
+    let evidence = stored::evidence(report, certs, format)?;
+    let outcome = snp_evidence::examine(&evidence, &with.roots, &with.policy, with.now);
+    Ok(verdict::of(outcome.as_ref().map(|examined| &**examined), with.context(Scope::Report, simulated)))
+}
+
+impl Yardstick {
+    pub(crate) fn context(&self, scope: Scope, simulated: bool) -> Context {
+        let simulated_allowed = self.roots.is_simulated();
+        Context { scope, simulated, simulated_allowed, policy_given: self.policy_given }
+    }
+}
+
+/// Whether the bundle says of itself that a simulator made it. Only ever lowers a verdict.
+pub(crate) fn says_simulated(bundle: &[u8]) -> bool {
+    Bundle::parse(bundle).is_ok_and(|bundle| bundle.evidence().format == EvidenceFormat::SimulatedAmdSevSnp)
+}
+
+/// What the user's side of the saved connection knows.
+fn expectation(args: &VerifyArgs, bundle: &[u8]) -> Result<Expectation, Failure> {
+    let nonce = args.nonce.ok_or_else(|| Failure::Usage("--bundle needs --nonce".to_owned()))?;
+    let binder = match (args.exporter, args.spki) {
+        (Some(exporter), Some(spki)) => Binder::tls_exporter(spki, exporter, PUBLIC_LISTENER),
+        (Some(exporter), None) => Binder::tls_exporter(claimed_leaf(bundle), exporter, PUBLIC_LISTENER),
+        (None, Some(spki)) => Binder::tls_spki(spki, PUBLIC_LISTENER),
+        (None, None) => return Err(Failure::Usage("--bundle needs --exporter or --spki".to_owned())),
+    };
+    Ok(Expectation { purpose: Purpose::Fresh, nonce, binder })
+}
+
+/// The leaf key that the bundle claims. Enough beside an exporter of the user's
+/// own: the report must bind both, and the manifest must name the key. A bundle
+/// that claims none is refused as malformed.
+fn claimed_leaf(bundle: &[u8]) -> [u8; 32] {
+    let claimed = serde_json::from_slice::<serde_json::Value>(bundle).ok();
+    let text = claimed.as_ref().and_then(|json| json.pointer("/binding/leaf_spki_sha256")?.as_str());
+    text.and_then(|text| input::value32(text).ok()).unwrap_or_default()
+}

@@ -1,0 +1,137 @@
+//! `cube chat` over a verified connection, and what it does where there is none.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, stream};
+use proto::inference::v1::{
+    ChatEvent, ChatRequest, ChatResponse, FinishReason, Finished, ListModelsRequest, ListModelsResponse,
+    Started, StreamChatRequest, StreamChatResponse, TextDelta, chat_event::Event, content_part::Part,
+    inference_service_server::InferenceService, model_service_server::ModelService,
+};
+use tonic::{Code, Request, Response, Status};
+
+use crate::{
+    gateway::{Behaviour, Gateway},
+    tool::{Run, cube, cube_reading},
+    world::world,
+};
+
+/// How the model behind the gateway answers; it repeats the prompt.
+#[derive(Clone, Copy)]
+pub(crate) enum Model {
+    Speaks,
+    /// Fails after the first words.
+    Lapses,
+    /// Ends without `finished`.
+    BreaksOff,
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<StreamChatResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl InferenceService for Model {
+    type StreamChatStream = Events;
+
+    async fn chat(&self, _: Request<ChatRequest>) -> Result<Response<ChatResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn stream_chat(&self, request: Request<StreamChatRequest>) -> Result<Response<Events>, Status> {
+        let spec = request.into_inner().spec.unwrap();
+        assert_eq!(spec.model, "first:1b");
+        let text = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Image(_) => panic!("no image was sent"),
+        };
+        let said = spec.messages.iter().map(|m| text(m.content[0].part.as_ref().unwrap()));
+        let mut events = vec![Event::Started(Started::default())];
+        events.extend(said.map(|text| Event::Text(TextDelta { text })));
+        if matches!(self, Self::Speaks) {
+            events.push(Event::Finished(Finished { reason: FinishReason::Stop.into() }));
+        }
+        let mut items: Vec<Result<_, Status>> =
+            (0..).zip(events).map(|(n, event)| Ok(numbered(n, event))).collect();
+        if matches!(self, Self::Lapses) {
+            let lapsed = proto::reason::ATTESTATION_LAPSED;
+            items.push(Err(proto::status(Code::Unavailable, lapsed, "the lease lapsed")));
+        }
+        Ok(Response::new(Box::pin(stream::iter(items))))
+    }
+}
+
+fn numbered(sequence: u64, event: Event) -> StreamChatResponse {
+    StreamChatResponse { event: Some(ChatEvent { sequence, event: Some(event) }) }
+}
+
+#[tonic::async_trait]
+impl ModelService for Model {
+    async fn list_models(
+        &self,
+        _: Request<ListModelsRequest>,
+    ) -> Result<Response<ListModelsResponse>, Status> {
+        let named = |name: &str| proto::inference::v1::Model { name: name.to_owned(), backend: 1 };
+        let models = vec![named("models/first:1b"), named("models/second:8b")];
+        Ok(Response::new(ListModelsResponse { models, next_page_token: String::new() }))
+    }
+}
+
+async fn chat(model: Model, prompt: &str) -> Run {
+    let gateway = Gateway::start(Behaviour::Honest, model).await;
+    let (url, world) = (gateway.url(), world());
+    cube(&["chat", &url, "--policy", world.policy_file(), "--allow-simulated", world.root_file(), prompt])
+        .await
+}
+
+#[tokio::test]
+async fn words_arrive_over_the_verified_connection() {
+    let run = chat(Model::Speaks, "What is gravity?").await;
+    assert_eq!((run.code, run.stdout.trim()), (0, "What is gravity?"), "{}", run.stderr);
+    assert!(run.stderr.contains("SIMULATED HARDWARE"), "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn the_prompt_may_come_from_stdin_and_instructions_before_it() {
+    let gateway = Gateway::behaving(Behaviour::Honest).await;
+    let (url, world) = (gateway.url(), world());
+    let args = [
+        "chat",
+        &url,
+        "--policy",
+        world.policy_file(),
+        "--allow-simulated",
+        world.root_file(),
+        "--system",
+        "Be brief. ",
+    ];
+    let run = cube_reading(&args, "Why?").await;
+    assert_eq!((run.code, run.stdout.trim()), (0, "Be brief. Why?"), "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn an_answer_that_fails_in_mid_stream_fails_the_command() {
+    let run = chat(Model::Lapses, "words").await;
+    assert_eq!((run.code, run.stdout.trim()), (1, "words"), "{}", run.stderr);
+    assert!(run.stderr.contains("ATTESTATION_LAPSED"), "{}", run.stderr);
+    let run = chat(Model::BreaksOff, "words").await;
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("broke off"), "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn no_prompt_leaves_where_the_evidence_is_refused() {
+    let gateway = Gateway::behaving(Behaviour::OtherNonce).await;
+    let (url, world) = (gateway.url(), world());
+    let run = cube(&[
+        "chat",
+        &url,
+        "--policy",
+        world.policy_file(),
+        "--allow-simulated",
+        world.root_file(),
+        "secret",
+    ])
+    .await;
+    assert_eq!((run.code, run.stdout.as_str()), (13, ""), "{}", run.stderr);
+    let run = cube(&["chat", &url, "--policy", world.policy_file(), "secret"]).await;
+    assert_eq!((run.code, run.stdout.as_str()), (14, ""), "{}", run.stderr);
+}
