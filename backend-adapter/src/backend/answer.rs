@@ -1,0 +1,213 @@
+//! One answer under way: the rules of its event stream, whatever the dialect.
+
+use std::collections::VecDeque;
+
+use proto::inference::v1::{
+    ChatEvent, FinishReason, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, ToolCallStarted,
+    Usage, chat_event::Event,
+};
+
+use crate::error::BackendError;
+
+/// Most tool calls in one answer: what is remembered of each is bounded, so their number is too.
+const MAX_CALLS: usize = 128;
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    request_id: String,
+    model: String,
+    /// Bytes of text in the prompt, for the estimate.
+    prompt_bytes: usize,
+    sequence: u64,
+    pieces: u32,
+    calls: Vec<OpenCall>,
+    finish: Option<FinishReason>,
+    counts: Counts,
+    phase: Phase,
+    events: VecDeque<ChatEvent>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Started,
+    Complete,
+}
+
+/// A call that fragments can still belong to, under the names the model server uses.
+#[derive(Debug)]
+struct OpenCall {
+    index: Option<u32>,
+    id: Option<String>,
+    name: String,
+}
+
+/// Which call a fragment belongs to, as the model server says; its text comes beside it.
+#[derive(Debug, Default)]
+pub(super) struct Fragment {
+    pub(super) index: Option<u32>,
+    pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
+}
+
+/// Token counts, as far as the model server gave them.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Counts {
+    pub(super) prompt: Option<u32>,
+    pub(super) completion: Option<u32>,
+    pub(super) cached: Option<u32>,
+    pub(super) reasoning: Option<u32>,
+}
+
+impl Answer {
+    pub(super) fn new(request_id: &str, model: &str, prompt_bytes: usize) -> Self {
+        Self {
+            request_id: request_id.to_owned(),
+            model: model.to_owned(),
+            prompt_bytes,
+            sequence: 0,
+            pieces: 0,
+            calls: Vec::new(),
+            finish: None,
+            counts: Counts::default(),
+            phase: Phase::Waiting,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The first frame came, perhaps with the name of the model that answers.
+    pub(super) fn start(&mut self, model: Option<String>) {
+        if self.phase == Phase::Waiting {
+            self.phase = Phase::Started;
+            let model = model.filter(|name| !name.is_empty()).unwrap_or_else(|| self.model.clone());
+            self.push(Event::Started(Started { request_id: self.request_id.clone(), model }));
+        }
+    }
+
+    /// A piece of the answer; empty ones are dropped.
+    pub(super) fn text(&mut self, text: Option<String>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.piece(Event::Text(TextDelta { text }));
+        }
+    }
+
+    /// A piece of the reasoning; empty ones are dropped.
+    pub(super) fn reasoning(&mut self, text: Option<String>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.piece(Event::Reasoning(ReasoningDelta { text }));
+        }
+    }
+
+    /// A piece of a tool call, or a whole one; continues the call that it belongs to.
+    pub(super) fn tool_call(&mut self, fragment: Fragment, arguments: String) -> Result<(), BackendError> {
+        let at = match self.continued(&fragment) {
+            Some(at) => at,
+            None => self.open(fragment)?,
+        };
+        self.arguments(at, arguments);
+        Ok(())
+    }
+
+    /// A whole tool call, which continues none.
+    pub(super) fn whole_tool_call(&mut self, call: Fragment, arguments: String) -> Result<(), BackendError> {
+        let at = self.open(call)?;
+        self.arguments(at, arguments);
+        Ok(())
+    }
+
+    /// Why generation stopped; told to the reader only once the answer is complete.
+    pub(super) fn finish(&mut self, reason: FinishReason) {
+        self.finish = Some(reason);
+    }
+
+    /// Token counts; the last ones are the answer's.
+    pub(super) fn counts(&mut self, counts: Counts) {
+        self.counts = counts;
+    }
+
+    /// The end marker came.
+    pub(super) fn complete(&mut self) -> Result<(), BackendError> {
+        let reason = match (self.finish, self.calls.is_empty()) {
+            (None, _) => return Err(BackendError::Truncated("it gave no reason for the end")),
+            (Some(FinishReason::ToolCalls), true) => {
+                return Err(BackendError::Protocol("it finished for tool calls and made none"));
+            }
+            (Some(FinishReason::Stop), false) => FinishReason::ToolCalls,
+            (Some(reason), _) => reason,
+        };
+        self.push(Event::Finished(Finished { reason: reason.into() }));
+        let usage = self.usage();
+        self.push(Event::Usage(usage));
+        self.phase = Phase::Complete;
+        Ok(())
+    }
+
+    pub(super) fn has_spoken(&self) -> bool {
+        self.pieces > 0
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.phase == Phase::Complete
+    }
+
+    pub(super) fn take_events(&mut self, into: &mut VecDeque<ChatEvent>) {
+        into.append(&mut self.events);
+    }
+
+    /// The call that a fragment belongs to: the latest at its index, or the latest of all where it
+    /// has none, unless another id or name says that a new call begins (some servers give every
+    /// call index 0).
+    fn continued(&self, fragment: &Fragment) -> Option<usize> {
+        let at_index = |call: &OpenCall| fragment.index.is_none() || call.index == fragment.index;
+        let at = self.calls.iter().rposition(at_index)?;
+        let call = self.calls.get(at)?;
+        let another_id = fragment.id.is_some() && call.id.is_some() && fragment.id != call.id;
+        let another_name = fragment.name.as_ref().is_some_and(|name| *name != call.name);
+        (!another_id && !another_name).then_some(at)
+    }
+
+    fn open(&mut self, fragment: Fragment) -> Result<usize, BackendError> {
+        let at = self.calls.len();
+        if at == MAX_CALLS {
+            return Err(BackendError::Protocol("more than 128 tool calls in one answer"));
+        }
+        let name = fragment.name.ok_or(BackendError::Protocol("a tool call without the function's name"))?;
+        let id = fragment.id.clone().unwrap_or_else(|| format!("call_{}_{at}", self.request_id));
+        self.calls.push(OpenCall { index: fragment.index, id: fragment.id, name: name.clone() });
+        self.piece(Event::ToolCallStarted(ToolCallStarted { index: number(at), id, name }));
+        Ok(at)
+    }
+
+    fn arguments(&mut self, at: usize, arguments: String) {
+        if !arguments.is_empty() {
+            self.piece(Event::ToolCallDelta(ToolCallDelta { index: number(at), arguments }));
+        }
+    }
+
+    /// Exact where the model server counted; else a guess that says it is one: a piece is mostly a
+    /// token, and a token of text mostly four bytes.
+    fn usage(&self) -> Usage {
+        let Counts { prompt, completion, cached, reasoning } = self.counts;
+        Usage {
+            prompt_tokens: prompt.unwrap_or_else(|| number(self.prompt_bytes.div_ceil(4))),
+            completion_tokens: completion.unwrap_or(self.pieces),
+            cached_tokens: cached,
+            reasoning_tokens: reasoning,
+            estimated: prompt.is_none() || completion.is_none(),
+        }
+    }
+
+    fn piece(&mut self, event: Event) {
+        self.pieces = self.pieces.saturating_add(1);
+        self.push(event);
+    }
+
+    fn push(&mut self, event: Event) {
+        self.events.push_back(ChatEvent { sequence: self.sequence, event: Some(event) });
+        self.sequence += 1;
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
