@@ -1,0 +1,165 @@
+//! One answer: asked for, watched, and either relayed or gathered.
+//!
+//! Whoever drops the future or the [`Answer`] drops the stream from the adapter with
+//! it, in every phase; nothing here is spawned.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use health_gate::ServingPermit;
+use proto::{
+    inference::v1::{ChatEvent, ChatResponse, chat_event::Event},
+    reason,
+};
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status};
+
+use crate::{
+    request_id::RequestId,
+    upstream::{Backend, Call, EventStream},
+};
+
+mod gather;
+mod order;
+
+use self::{gather::Gather, order::Order};
+
+/// Bounds on one answer.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Until the first event that carries output.
+    pub first_token: Duration,
+    /// Between two events after it.
+    pub stream_idle: Duration,
+    /// For a gathered answer as a whole.
+    pub unary: Duration,
+    /// Largest request, and largest gathered answer, in bytes.
+    pub body: usize,
+    /// Largest event, in bytes.
+    pub frame: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            first_token: Duration::from_mins(5),
+            stream_idle: Duration::from_mins(1),
+            unary: Duration::from_mins(10),
+            body: 32 << 20,
+            frame: 1 << 20,
+        }
+    }
+}
+
+/// Asks the backend.
+#[derive(Clone)]
+pub(crate) struct Chat {
+    backend: Arc<dyn Backend>,
+    limits: Limits,
+}
+
+impl Chat {
+    pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits) -> Self {
+        Self { backend, limits }
+    }
+
+    /// The answer as events. Resolves with the first one, so that a refusal by the
+    /// backend is still the answer's status and not a broken stream.
+    pub(crate) async fn stream(&self, permit: &ServingPermit, call: Call) -> Result<Answer, Status> {
+        let first_by = Instant::now() + self.limits.first_token;
+        let (request_id, deadline) = (call.request_id.clone(), call.deadline);
+        let (until, phase) = earlier((first_by, "first_token"), deadline);
+        let asked = timeout_at(until, self.backend.generate(permit, call)).await;
+        let events = asked.map_err(|_| timed_out(phase))??;
+        let stream_idle = self.limits.stream_idle;
+        let order = Order::default();
+        let mut answer =
+            Answer { events, order, request_id, first_by, stream_idle, deadline, first: None };
+        answer.first = answer.next().await?;
+        Ok(answer)
+    }
+
+    /// The answer as a whole.
+    pub(crate) async fn whole(&self, permit: &ServingPermit, mut call: Call) -> Result<ChatResponse, Status> {
+        let limit = Instant::now() + self.limits.unary;
+        call.deadline = Some(call.deadline.map_or(limit, |deadline| deadline.min(limit)));
+        let mut answer = self.stream(permit, call).await?;
+        let mut gather = Gather::new(self.limits.body);
+        while let Some(event) = answer.next().await? {
+            gather.add(event)?;
+        }
+        Ok(gather.finish())
+    }
+
+    /// The backend's models.
+    pub(crate) async fn models(
+        &self,
+        permit: &ServingPermit,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<proto::inference::v1::Model>, Status> {
+        let (until, phase) = earlier((Instant::now() + self.limits.unary, "models"), deadline);
+        timeout_at(until, self.backend.models(permit)).await.map_err(|_| timed_out(phase))?
+    }
+}
+
+/// The events of one answer: in order, in time, and with an end that is said.
+pub(crate) struct Answer {
+    events: EventStream,
+    order: Order,
+    request_id: RequestId,
+    first_by: Instant,
+    stream_idle: Duration,
+    deadline: Option<Instant>,
+    first: Option<ChatEvent>,
+}
+
+impl Answer {
+    /// The next event; `None` after a complete answer only. After an error there is no next.
+    pub(crate) async fn next(&mut self) -> Result<Option<ChatEvent>, Status> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let (until, phase) = self.patience();
+        match timeout_at(until, self.events.next()).await {
+            Err(_) => Err(timed_out(phase)),
+            Ok(None) => self.order.end().map(|()| None),
+            Ok(Some(event)) => self.accept(event?).map(Some),
+        }
+    }
+
+    fn accept(&mut self, mut event: ChatEvent) -> Result<ChatEvent, Status> {
+        self.order.accept(&event)?;
+        if let Some(Event::Started(started)) = &mut event.event {
+            self.request_id.as_str().clone_into(&mut started.request_id);
+        }
+        Ok(event)
+    }
+
+    fn patience(&self) -> (Instant, &'static str) {
+        let own = if self.order.has_output() {
+            (Instant::now() + self.stream_idle, "stream_idle")
+        } else {
+            (self.first_by, "first_token")
+        };
+        earlier(own, self.deadline)
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
+}
+
+fn earlier(own: (Instant, &'static str), deadline: Option<Instant>) -> (Instant, &'static str) {
+    match deadline {
+        Some(deadline) if deadline < own.0 => (deadline, "deadline"),
+        _ => own,
+    }
+}
+
+/// The backend took longer than `phase` may take.
+pub(crate) fn timed_out(phase: &str) -> Status {
+    let message = format!("the backend did not answer in time (phase {phase})");
+    proto::status_with(Code::DeadlineExceeded, reason::BACKEND_TIMEOUT, message, &[("phase", phase)])
+}

@@ -1,0 +1,219 @@
+//! Evidence for anybody outside, over HTTP and gRPC alike, bound to the connection
+//! that the request came on. Neither exporter nor key can come from the request.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Response as HttpResponse},
+    routing::get,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use health_gate::ServingPermit;
+use http::{Extensions, header, request::Parts};
+use proto::{
+    attestation::v1::{
+        Binding, CollectEvidenceRequest, GetEvidenceRequest, GetEvidenceResponse, GetKeyManifestRequest,
+        GetKeyManifestResponse, attestation_service_server::AttestationService,
+    },
+    reason,
+};
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Request, Response, Status};
+
+use crate::{
+    chat::timed_out,
+    openai::error::ApiError,
+    request::{deadline, permit, tls},
+    upstream::Evidence,
+};
+
+/// Bytes of a nonce.
+const NONCE: usize = 32;
+
+/// `cube.attestation.v1.AttestationService`, and its HTTP twin.
+#[derive(Clone)]
+pub(crate) struct Attestation {
+    pub(crate) evidence: Arc<dyn Evidence>,
+    /// For one report or manifest.
+    pub(crate) limit: Duration,
+}
+
+#[tonic::async_trait]
+impl AttestationService for Attestation {
+    async fn get_evidence(
+        &self,
+        request: Request<GetEvidenceRequest>,
+    ) -> Result<Response<GetEvidenceResponse>, Status> {
+        let (metadata, extensions, asked) = request.into_parts();
+        let bundle = self.bundle(&extensions, asked, deadline(&metadata)?).await?;
+        Ok(Response::new(GetEvidenceResponse { bundle }))
+    }
+
+    async fn get_key_manifest(
+        &self,
+        request: Request<GetKeyManifestRequest>,
+    ) -> Result<Response<GetKeyManifestResponse>, Status> {
+        let deadline = deadline(request.metadata())?;
+        let manifest = self.evidence.key_manifest(permit(request.extensions())?);
+        let key_manifest = self.in_time(deadline, manifest).await?;
+        Ok(Response::new(GetKeyManifestResponse { key_manifest }))
+    }
+}
+
+impl Attestation {
+    async fn bundle(
+        &self,
+        extensions: &Extensions,
+        asked: GetEvidenceRequest,
+        deadline: Option<Instant>,
+    ) -> Result<Bytes, Status> {
+        let permit: &ServingPermit = permit(extensions)?;
+        let request = bound_to_connection(extensions, asked)?;
+        self.in_time(deadline, self.evidence.collect(permit, request)).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        deadline: Option<Instant>,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let limit = Instant::now() + self.limit;
+        let until = deadline.map_or(limit, |deadline| deadline.min(limit));
+        timeout_at(until, work).await.map_err(|_| timed_out("evidence"))?
+    }
+}
+
+/// Adds what this connection is to what its client asked for.
+fn bound_to_connection(
+    extensions: &Extensions,
+    asked: GetEvidenceRequest,
+) -> Result<CollectEvidenceRequest, Status> {
+    if asked.nonce.len() != NONCE {
+        return Err(nonce_invalid(&format!("nonce is {} bytes, need {NONCE}", asked.nonce.len())));
+    }
+    let binding = asked.binding();
+    let tls = tls(extensions)?;
+    let exporter = match binding {
+        Binding::TlsExporter => Bytes::copy_from_slice(&tls.exporter),
+        Binding::TlsSpki => Bytes::new(),
+        Binding::Hpke => return Err(unsupported(Code::Unimplemented, "binding hpke cannot be had yet")),
+        Binding::Unspecified => {
+            return Err(unsupported(Code::InvalidArgument, "binding must be tls-exporter or tls-spki"));
+        }
+    };
+    let leaf_spki_sha256 = Bytes::copy_from_slice(&tls.leaf_spki_sha256);
+    Ok(CollectEvidenceRequest { nonce: asked.nonce, binding: binding.into(), exporter, leaf_spki_sha256 })
+}
+
+fn nonce_invalid(message: &str) -> Status {
+    proto::status_with(Code::InvalidArgument, reason::NONCE_INVALID, message, &[("field", "nonce")])
+}
+
+fn unsupported(code: Code, message: &str) -> Status {
+    proto::status_with(code, reason::BINDING_UNSUPPORTED, message, &[("field", "binding")])
+}
+
+/// `GET /attestation/report`.
+pub(crate) fn router(attestation: Attestation) -> Router {
+    Router::new().route("/attestation/report", get(report)).with_state(attestation)
+}
+
+async fn report(
+    State(attestation): State<Attestation>,
+    request: Parts,
+) -> Result<HttpResponse, ApiError> {
+    let asked = parse_query(request.uri.query().unwrap_or_default())?;
+    let bundle = attestation.bundle(&request.extensions, asked, None).await?;
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, bundle).into_response())
+}
+
+/// Exactly `nonce` and `binding`, once each. Neither needs percent-encoding, so none is undone.
+fn parse_query(query: &str) -> Result<GetEvidenceRequest, ApiError> {
+    let (mut nonce, mut binding) = (None, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, place) = match name {
+            "nonce" => ("nonce", &mut nonce),
+            "binding" => ("binding", &mut binding),
+            _ => return Err(unknown_parameter()),
+        };
+        if place.replace(value).is_some() {
+            return Err(ApiError::invalid(name, format!("{name} is given twice")));
+        }
+    }
+    let nonce = nonce.ok_or_else(|| nonce_invalid("nonce is required: 32 bytes in unpadded base64url"))?;
+    let nonce = URL_SAFE_NO_PAD.decode(nonce);
+    let nonce = nonce.map_err(|_| nonce_invalid("nonce is not unpadded base64url"))?.into();
+    Ok(GetEvidenceRequest { nonce, binding: parse_binding(binding)?.into() })
+}
+
+fn unknown_parameter() -> ApiError {
+    let error = ApiError::invalid("", "the query may hold nonce and binding and nothing else");
+    ApiError { reason: reason::UNKNOWN_PARAMETER.to_owned(), ..error }
+}
+
+fn parse_binding(text: Option<&str>) -> Result<Binding, Status> {
+    match text {
+        Some("tls-exporter") => Ok(Binding::TlsExporter),
+        Some("tls-spki") => Ok(Binding::TlsSpki),
+        Some("hpke") => Ok(Binding::Hpke),
+        Some(_) | None => {
+            Err(unsupported(Code::InvalidArgument, "binding must be one of tls-exporter, tls-spki, hpke"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONCE_TEXT: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
+    #[test]
+    fn a_good_query_is_read() {
+        let asked = parse_query(&format!("binding=tls-spki&nonce={NONCE_TEXT}")).unwrap();
+        assert_eq!(asked.nonce.as_ref(), (0..32).collect::<Vec<u8>>());
+        assert_eq!(asked.binding(), Binding::TlsSpki);
+    }
+
+    #[test]
+    fn each_bad_query_has_its_reason() {
+        let good = format!("nonce={NONCE_TEXT}");
+        let cases = [
+            (String::new(), "NONCE_INVALID"),
+            ("binding=tls-spki".into(), "NONCE_INVALID"),
+            (format!("{good}=&binding=tls-spki"), "NONCE_INVALID"),
+            (format!("{good}+&binding=tls-spki"), "NONCE_INVALID"),
+            (format!("nonce=%41{NONCE_TEXT}&binding=tls-spki"), "NONCE_INVALID"),
+            // The last character has bits set that no byte carries.
+            ("nonce=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9&binding=tls-spki".into(), "NONCE_INVALID"),
+            (format!("{good}&{good}&binding=tls-spki"), "INVALID_REQUEST"),
+            (format!("{good}&binding=tls-spki&binding=tls-spki"), "INVALID_REQUEST"),
+            (format!("{good}&binding=tls-spki&x=1"), "UNKNOWN_PARAMETER"),
+            (good.clone(), "BINDING_UNSUPPORTED"),
+            (format!("{good}&binding=TLS-SPKI"), "BINDING_UNSUPPORTED"),
+            (format!("{good}&binding="), "BINDING_UNSUPPORTED"),
+        ];
+        for (query, reason) in cases {
+            let error = parse_query(&query).unwrap_err();
+            assert_eq!((error.reason.as_str(), error.status.as_u16()), (reason, 400), "{query}");
+        }
+    }
+
+    #[test]
+    fn the_nonce_is_32_bytes() {
+        let asked = GetEvidenceRequest { nonce: vec![0; 31].into(), binding: 2 };
+        let status = bound_to_connection(&Extensions::new(), asked).unwrap_err();
+        assert_eq!(status.message(), "nonce is 31 bytes, need 32");
+    }
+
+    #[test]
+    fn without_tls_there_is_no_evidence() {
+        let asked = GetEvidenceRequest { nonce: vec![0; 32].into(), binding: 2 };
+        assert_eq!(bound_to_connection(&Extensions::new(), asked).unwrap_err().code(), Code::Internal);
+    }
+}

@@ -1,0 +1,33 @@
+//! The only public door: gRPC and OpenAI's HTTP interface over attested TLS.
+//!
+//! Flow of a request: [`server::router`] (the layer stack: request id, gate, body
+//! bounds) → `rpc` or `openai`, the two dialects → `spec`, what both must satisfy →
+//! `chat`, which asks the [`upstream::Backend`] and watches its answer → back through
+//! the dialect and the gate, event by event. Evidence goes the same way: `evidence` →
+//! [`upstream::Evidence`].
+//!
+//! Failure: the port is bound with the first lease and not before. While the lease has
+//! lapsed only health answers. Whatever fails in the middle of an answer ends it such
+//! that no client takes it for complete: trailers with a status in gRPC, an error
+//! object and a broken body in HTTP. A client that goes away takes the work behind its
+//! request with it.
+
+mod body;
+mod chat;
+mod config;
+mod evidence;
+mod health;
+mod openai;
+mod request;
+mod request_id;
+mod rpc;
+mod run;
+pub mod server;
+mod spec;
+pub mod upstream;
+
+pub use chat::Limits;
+pub use config::{Access, Config};
+pub use request_id::RequestId;
+pub use run::run;
+pub use spec::ValidSpec;

@@ -1,0 +1,154 @@
+//! The public listener: its routes and *the* layer stack.
+
+use std::{fmt, future::ready, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    middleware::{Next, from_fn, map_request},
+    response::{IntoResponse, Response},
+};
+use health_gate::{Gate, GateLayer};
+use http::{HeaderMap, header, request::Parts};
+use proto::{
+    attestation::v1::attestation_service_server::{AttestationServiceServer, SERVICE_NAME as ATTESTATION},
+    inference::v1::{
+        inference_service_server::{InferenceServiceServer, SERVICE_NAME as INFERENCE},
+        model_service_server::{ModelServiceServer, SERVICE_NAME as MODELS},
+    },
+    reason,
+};
+use service_runtime::{CancellationToken, Clock};
+use tonic::{Code, Status};
+use tonic_health::pb::health_server::{HealthServer, SERVICE_NAME as HEALTH};
+
+use crate::{
+    body::{bounded, too_large},
+    chat::{Chat, Limits},
+    evidence::{self, Attestation},
+    health::GateHealth,
+    openai::{self, OpenAi},
+    request_id::{self, RequestId},
+    rpc::{Inference, Models},
+    upstream::{Backend, Evidence},
+};
+
+/// What the listener serves with.
+#[derive(Clone)]
+pub struct Gateway {
+    /// Answers chat requests.
+    pub backend: Arc<dyn Backend>,
+    /// Makes evidence.
+    pub evidence: Arc<dyn Evidence>,
+    /// Whether anything may be served.
+    pub gate: Gate,
+    /// Dates answers.
+    pub clock: Arc<dyn Clock>,
+    /// Bounds on requests and answers.
+    pub limits: Limits,
+    /// Cancelled when the gateway begins to stop.
+    pub draining: CancellationToken,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}
+
+/// For one report: the hardware makes them one after the other, and slowly.
+const EVIDENCE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Everything that the public listener answers. The layers, outermost first:
+///
+/// 1. *request id*: an answer has one, whoever gives it, and a caller's own is never read;
+/// 2. *gate*: without a lease nothing further in is reached but health, and no body is read;
+/// 3. *body bounds*: size and time of the request's body;
+/// 4. *reasons*: a gRPC failure that a library made gets a stable reason;
+/// 5. the routes.
+///
+/// There is no layer for credentials: `access = "anonymous"` is the only access there is.
+pub fn router(gateway: Gateway) -> Router {
+    let (bytes, time) = (gateway.limits.body, gateway.limits.unary);
+    // axum puts the layer that is added last outermost.
+    routes(&gateway)
+        .layer(from_fn(with_reason))
+        .layer(map_request(move |request: Request| ready(bounded(request, bytes, time))))
+        .layer(GateLayer::new(gateway.gate, is_health))
+        .layer(from_fn(with_request_id))
+}
+
+fn routes(gateway: &Gateway) -> Router {
+    let limits = &gateway.limits;
+    let chat = Chat::new(gateway.backend.clone(), limits.clone());
+    let attestation = Attestation { evidence: gateway.evidence.clone(), limit: EVIDENCE_LIMIT };
+    let health = GateHealth { gate: gateway.gate.clone(), draining: gateway.draining.clone() };
+    let inference = InferenceServiceServer::new(Inference(chat.clone())).max_decoding_message_size(limits.body);
+    Router::new()
+        .route_service(&methods(INFERENCE), inference)
+        .route_service(&methods(MODELS), ModelServiceServer::new(Models(chat.clone())))
+        .route_service(&methods(ATTESTATION), AttestationServiceServer::new(attestation.clone()))
+        .route_service(&methods(HEALTH), HealthServer::new(health))
+        .merge(openai::router(OpenAi { chat, clock: gateway.clock.clone() }))
+        .merge(evidence::router(attestation))
+        .method_not_allowed_fallback(async || openai::no_such_method())
+        .fallback(no_such_path)
+}
+
+fn methods(service: &str) -> String {
+    format!("/{service}/{{*method}}")
+}
+
+/// Health is asked while the gate is shut, and holds nothing that the gate protects.
+fn is_health(request: &Parts) -> bool {
+    request.uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(HEALTH)).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
+
+async fn no_such_path(request: Request) -> Response {
+    if is_grpc(request.headers()) { unknown_method().into_http() } else { openai::no_such_path() }
+}
+
+fn unknown_method() -> Status {
+    proto::status(Code::Unimplemented, reason::UNKNOWN_METHOD, "no such gRPC method")
+}
+
+async fn with_request_id(mut request: Request, next: Next) -> Response {
+    let Ok(id) = RequestId::random() else {
+        return openai::error::ApiError::from(Status::internal("")).into_response();
+    };
+    let value = id.header_value();
+    request.extensions_mut().insert(id);
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(request_id::HEADER, value);
+    response
+}
+
+/// Generated servers refuse what they cannot read without saying why in our way.
+async fn with_reason(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let refusal = is_grpc(response.headers()).then(|| Status::from_header_map(response.headers())).flatten();
+    match refusal.as_ref().and_then(reasoned) {
+        Some(status) => status.into_http::<Body>(),
+        None => response,
+    }
+}
+
+/// The refusal to give in place of `status`, where that is a library's.
+fn reasoned(status: &Status) -> Option<Status> {
+    if status.code() == Code::Ok || proto::reason_of(status).is_some() {
+        return None;
+    }
+    Some(match status.code() {
+        Code::Unimplemented => unknown_method(),
+        Code::OutOfRange | Code::ResourceExhausted => too_large(),
+        Code::DeadlineExceeded => crate::chat::timed_out("deadline"),
+        // The only thing that can go wrong before a handler is reached.
+        _ => proto::status(Code::InvalidArgument, reason::INVALID_REQUEST, "the request cannot be decoded"),
+    })
+}

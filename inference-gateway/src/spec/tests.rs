@@ -1,0 +1,129 @@
+use proto::inference::v1::{ContentPart, JsonSchema};
+
+use super::*;
+
+fn text(role: Role, text: &str) -> Message {
+    let part = ContentPart { part: Some(Part::Text(text.into())) };
+    Message { role: role.into(), content: vec![part], ..Message::default() }
+}
+
+fn spec() -> ChatSpec {
+    ChatSpec { model: "m".into(), messages: vec![text(Role::User, "secret")], ..ChatSpec::default() }
+}
+
+/// The refusal after `change` to a good request.
+fn refusal(change: impl FnOnce(&mut ChatSpec)) -> String {
+    let mut spec = spec();
+    assert!(validate(&spec).is_ok());
+    change(&mut spec);
+    validate(&spec).unwrap_err().to_string()
+}
+
+fn sampled(change: impl FnOnce(&mut Sampling)) -> String {
+    refusal(|spec| change(spec.sampling.get_or_insert_default()))
+}
+
+fn image(media_type: &str, data: &'static [u8]) -> ContentPart {
+    let image = Image { media_type: media_type.into(), data: data.into() };
+    ContentPart { part: Some(Part::Image(image)) }
+}
+
+#[test]
+fn models_and_messages_are_required() {
+    assert_eq!(refusal(|spec| spec.model.clear()), "model is required");
+    assert_eq!(refusal(|spec| spec.messages.clear()), "messages must hold at least one message");
+}
+
+#[test]
+fn each_message_must_make_sense() {
+    let first = |change: fn(&mut Message)| refusal(|spec| change(&mut spec.messages[0]));
+    assert_eq!(first(|it| it.role = 0), "messages[0].role must be one of the known roles");
+    assert_eq!(first(|it| it.role = 77), "messages[0].role must be one of the known roles");
+    assert_eq!(first(|it| it.content.clear()), "messages[0].content is required");
+    assert_eq!(first(|it| it.role = Role::Tool.into()), "messages[0].tool_call_id is required in a tool message");
+    assert_eq!(
+        first(|it| it.tool_call_id = "x".into()),
+        "messages[0].tool_call_id belongs to tool messages only"
+    );
+    assert_eq!(
+        first(|it| it.tool_calls.push(ToolCall::default())),
+        "messages[0].tool_calls belongs to assistant messages only"
+    );
+    assert_eq!(
+        first(|it| it.content.push(ContentPart::default())),
+        "messages[0].content[1] holds neither text nor image"
+    );
+}
+
+#[test]
+fn images_are_checked() {
+    let pushed = |part: ContentPart| refusal(|spec| spec.messages[0].content.push(part));
+    assert!(pushed(image("text/html", b"x")).starts_with("messages[0].content[1].image.media_type"));
+    assert!(pushed(image("image/", b"x")).contains("media_type"));
+    assert_eq!(pushed(image("image/png", b"")), "messages[0].content[1].image.data is empty");
+    let by_assistant = refusal(|spec| {
+        spec.messages[0].role = Role::Assistant.into();
+        spec.messages[0].content.push(image("image/png", b"x"));
+    });
+    assert_eq!(by_assistant, "messages[0].content[1].image belongs to user messages only");
+}
+
+#[test]
+fn sampling_has_ranges() {
+    let cases: [(&str, fn(&mut Sampling)); 13] = [
+        ("temperature", |it| it.temperature = Some(2.1)),
+        ("temperature", |it| it.temperature = Some(f32::NAN)),
+        ("temperature", |it| it.temperature = Some(-0.1)),
+        ("top_p", |it| it.top_p = Some(0.0)),
+        ("top_p", |it| it.top_p = Some(f32::INFINITY)),
+        ("min_p", |it| it.min_p = Some(1.5)),
+        ("presence_penalty", |it| it.presence_penalty = Some(-3.0)),
+        ("frequency_penalty", |it| it.frequency_penalty = Some(3.0)),
+        ("top_k", |it| it.top_k = Some(0)),
+        ("max_tokens", |it| it.max_tokens = Some(0)),
+        ("stop", |it| it.stop = vec!["x".into(); 17]),
+        ("stop", |it| it.stop = vec![String::new()]),
+        ("top_p", |it| it.top_p = Some(-1.0)),
+    ];
+    for (field, change) in cases {
+        assert!(sampled(change).starts_with(&format!("sampling.{field} ")), "{field}");
+    }
+    let mut greedy = spec();
+    greedy.sampling = Some(Sampling { temperature: Some(0.0), top_p: Some(1.0), ..Sampling::default() });
+    assert!(validate(&greedy).is_ok());
+}
+
+#[test]
+fn tools_and_choice_fit_together() {
+    let choose = |choice| refusal(|spec| spec.tool_choice = Some(ToolChoice { choice }));
+    assert_eq!(choose(None), "tool_choice holds neither mode nor function");
+    assert_eq!(choose(Some(Choice::Mode(0))), "tool_choice is not a known mode");
+    assert!(choose(Some(Choice::Mode(3))).contains("tools is empty"));
+    assert!(choose(Some(Choice::Function("f".into()))).contains("not in tools"));
+    let tool = |name: &str, schema: &str| {
+        refusal(|spec| {
+            let (name, parameters_json_schema) = (name.into(), schema.into());
+            spec.tools.push(Tool { name, parameters_json_schema, ..Tool::default() });
+        })
+    };
+    assert_eq!(tool("", ""), "tools[0].name is required");
+    for schema in ["[]", "{", "{}x"] {
+        assert_eq!(tool("f", schema), "tools[0].parameters_json_schema must be a JSON object");
+    }
+}
+
+#[test]
+fn formats_and_effort_are_known() {
+    let formatted = |format| refusal(|spec| spec.response_format = Some(ResponseFormat { format }));
+    assert_eq!(formatted(None), "response_format holds no format");
+    let schema = JsonSchema { name: "n".into(), schema: "3".into() };
+    assert!(formatted(Some(Format::JsonSchema(schema))).contains("must be a JSON object"));
+    assert!(refusal(|spec| spec.reasoning_effort = 99).starts_with("reasoning_effort"));
+}
+
+#[test]
+fn the_status_names_the_field() {
+    let status = Status::from(SpecError { field: "model".into(), problem: "is required" });
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "spec.model is required"));
+    assert_eq!(proto::reason_of(&status).as_deref(), Some("INVALID_REQUEST"));
+}

@@ -1,0 +1,89 @@
+//! What the gateway asks of the services behind it. No call can be made without
+//! leave to serve: each takes the [`ServingPermit`] of the request that it is for.
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use health_gate::ServingPermit;
+use proto::{
+    attestation::v1::CollectEvidenceRequest,
+    inference::v1::{ChatEvent, Model},
+    reason,
+};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use crate::{request_id::RequestId, spec::ValidSpec};
+
+mod adapter;
+mod attestation;
+mod mutual;
+
+pub(crate) use adapter::Adapter;
+pub(crate) use attestation::AttestationSvc;
+pub(crate) use mutual::MutualChannel;
+
+/// Events of one answer. Dropping it cancels the work behind it.
+pub type EventStream = BoxStream<'static, Result<ChatEvent, Status>>;
+
+/// One chat request on its way to the backend.
+#[derive(Debug)]
+pub struct Call {
+    /// Cube's identifier of the request.
+    pub request_id: RequestId,
+    /// What is asked.
+    pub spec: ValidSpec,
+    /// When the caller gives up, where that is known.
+    pub deadline: Option<Instant>,
+}
+
+/// The backend-adapter, as seen from here.
+#[tonic::async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Runs one chat request.
+    async fn generate(&self, permit: &ServingPermit, call: Call) -> Result<EventStream, Status>;
+    /// The backend's models, in its order.
+    async fn models(&self, permit: &ServingPermit) -> Result<Vec<Model>, Status>;
+}
+
+/// The attestation-svc, as seen from here.
+#[tonic::async_trait]
+pub trait Evidence: Send + Sync + 'static {
+    /// Makes evidence for a client's nonce and connection: a bundle, as exact bytes.
+    async fn collect(
+        &self,
+        permit: &ServingPermit,
+        request: CollectEvidenceRequest,
+    ) -> Result<Bytes, Status>;
+    /// The key manifest, as exact bytes.
+    async fn key_manifest(&self, permit: &ServingPermit) -> Result<Bytes, Status>;
+}
+
+/// A status fit for strangers: Cube's own as it is, anything else (the transport's,
+/// a library's) as `unavailable` or a defect, without its text.
+fn presentable(status: Status, unavailable: &'static str, message: &'static str) -> Status {
+    if proto::reason_of(&status).is_some() {
+        return status;
+    }
+    match status.code() {
+        Code::Unavailable | Code::Unknown | Code::Cancelled => {
+            proto::status(Code::Unavailable, unavailable, message)
+        }
+        Code::DeadlineExceeded => crate::chat::timed_out("deadline"),
+        _ => proto::status(Code::Internal, reason::INTERNAL, "a service behind the gateway failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_text_is_not_passed_on() {
+        for code in [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal, Code::DeadlineExceeded] {
+            let status = presentable(Status::new(code, "secret"), reason::ADAPTER_UNAVAILABLE, "gone");
+            assert!(!status.message().contains("secret") && proto::reason_of(&status).is_some(), "{code:?}");
+        }
+        let own = proto::status(Code::NotFound, reason::MODEL_NOT_FOUND, "no model m");
+        assert_eq!(presentable(own, reason::ADAPTER_UNAVAILABLE, "gone").message(), "no model m");
+    }
+}

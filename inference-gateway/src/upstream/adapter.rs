@@ -1,0 +1,58 @@
+//! backend-adapter, over connections on which both sides hold the other's live token.
+
+use futures_util::{StreamExt, TryStreamExt, future::ready};
+use health_gate::{ServingPermit, attach::AttachedChannel};
+use proto::{
+    backend::v1::{GenerateRequest, GenerateResponse, ListModelsRequest, backend_service_client::BackendServiceClient},
+    inference::v1::{ChatEvent, Model},
+    reason,
+};
+use tokio::time::Instant;
+use tonic::{Request, Status};
+
+use super::{Backend, Call, EventStream, presentable};
+
+/// The client of backend-adapter; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Adapter {
+    client: BackendServiceClient<AttachedChannel>,
+}
+
+impl Adapter {
+    /// Takes events of at most `frame` bytes and sends requests of at most `body`.
+    pub(crate) fn new(channel: AttachedChannel, frame: usize, body: usize) -> Self {
+        let client = BackendServiceClient::new(channel);
+        Self { client: client.max_decoding_message_size(frame).max_encoding_message_size(body) }
+    }
+}
+
+#[tonic::async_trait]
+impl Backend for Adapter {
+    async fn generate(&self, permit: &ServingPermit, call: Call) -> Result<EventStream, Status> {
+        permit.check()?;
+        let request_id = call.request_id.as_str().to_owned();
+        let mut request = Request::new(GenerateRequest { request_id, spec: Some(call.spec.into_inner()) });
+        if let Some(deadline) = call.deadline {
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+        let events = self.client.clone().generate(request).await.map_err(fit)?.into_inner();
+        Ok(events.map_err(fit).and_then(|response| ready(event(response))).boxed())
+    }
+
+    async fn models(&self, permit: &ServingPermit) -> Result<Vec<Model>, Status> {
+        permit.check()?;
+        let answer = self.client.clone().list_models(ListModelsRequest {}).await.map_err(fit)?;
+        Ok(answer.into_inner().models)
+    }
+}
+
+fn event(response: GenerateResponse) -> Result<ChatEvent, Status> {
+    response.event.ok_or_else(|| {
+        let message = "the adapter sent an empty event";
+        proto::status(tonic::Code::Internal, reason::BACKEND_PROTOCOL, message)
+    })
+}
+
+fn fit(status: Status) -> Status {
+    presentable(status, reason::ADAPTER_UNAVAILABLE, "the backend-adapter cannot be reached; retry later")
+}
