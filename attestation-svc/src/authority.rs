@@ -1,0 +1,140 @@
+//! What exists only after the evidence was accepted: all that can vouch for anybody.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest::SHA256;
+use health_token::{AFFIRMING, Attested, B64Url, Claims, MAX_LIFE, PROFILE};
+use mtls::{CertificateRequest, Material, Role, ServiceKey, Svid};
+use service_runtime::{Clock, ServerTls};
+use tracing::error;
+
+use crate::ca::{Ca, LEAF_LIFE};
+use crate::config::Config;
+use crate::enrolment::Holder;
+use crate::error::BootError;
+use crate::manifest::{Manifests, Published, hash};
+use crate::mint::{Mint, MintError};
+use crate::prover::{Challenge, Committed, DEADLINE, Prover, ProverError};
+
+/// Health epoch. It would be raised to void all tokens at once; nothing does so yet.
+pub(crate) const EPOCH: u64 = 1;
+
+/// The source of identity and health of one boot.
+#[derive(Debug)]
+pub(crate) struct Authority {
+    pub(crate) ca: Ca,
+    pub(crate) manifests: Manifests,
+    pub(crate) public_names: Vec<String>,
+    pub(crate) clock: Arc<dyn Clock>,
+    mint: Mint,
+    prover: Prover,
+    claims: Vec<u8>,
+    measurement: [u8; 48],
+    policy_sha256: [u8; 32],
+    own: OwnIdentity,
+}
+
+/// attestation-svc's own SVID, for the mutual TLS listener.
+#[derive(Debug)]
+struct OwnIdentity {
+    key: Arc<ServiceKey>,
+    material: Material,
+    /// Seconds since 1970.
+    renew_at: Mutex<i64>,
+}
+
+/// What a boot that went well hands over.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) prover: Prover,
+    pub(crate) ca: Ca,
+    pub(crate) mint: Mint,
+    pub(crate) manifests: Manifests,
+    pub(crate) claims: Vec<u8>,
+    pub(crate) measurement: [u8; 48],
+}
+
+/// Evidence bundle v1, and the digest of the report in it.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    pub(crate) bundle: Vec<u8>,
+    pub(crate) report_sha256: [u8; 32],
+}
+
+impl Authority {
+    pub(crate) fn new(config: &Config, accepted: Accepted, clock: Arc<dyn Clock>) -> Result<Self, BootError> {
+        let Accepted { prover, ca, mint, manifests, claims, measurement } = accepted;
+        let own = OwnIdentity {
+            key: Arc::new(ServiceKey::generate()?),
+            material: Material::new(Arc::clone(&clock)),
+            renew_at: Mutex::new(i64::MIN),
+        };
+        let (public_names, policy_sha256) = (config.measured.public_names.clone(), config.policy.sha256());
+        Ok(Self { ca, manifests, public_names, clock, mint, prover, claims, measurement, policy_sha256, own })
+    }
+
+    /// A report for `challenge`, over the manifest `published` and the claims of this boot.
+    pub(crate) async fn prove(
+        &self,
+        challenge: &Challenge,
+        published: &Published,
+    ) -> Result<Proof, ProverError> {
+        let committed = Committed { manifest: &published.bytes, claims: &self.claims };
+        let evidence = self.prover.evidence(challenge.report_data(committed), DEADLINE).await?;
+        let report_sha256 = hash(&SHA256, &evidence.report);
+        Ok(Proof { bundle: challenge.bundle(&evidence, committed), report_sha256 })
+    }
+
+    /// What tokens say of the evidence behind them.
+    pub(crate) fn attested(&self, proof: &Proof, published: &Published) -> Attested {
+        Attested {
+            report_sha256: B64Url(proof.report_sha256),
+            measurement: B64Url(self.measurement),
+            policy_sha256: B64Url(self.policy_sha256),
+            key_manifest_sha384: B64Url(published.sha384),
+        }
+    }
+
+    /// A new token for `holder`, answering `nonce`.
+    pub(crate) fn token(&self, holder: &Holder, nonce: [u8; 32]) -> Result<String, MintError> {
+        let now = self.clock.unix();
+        let mut jti = [0; 16];
+        aws_lc_rs::rand::fill(&mut jti).map_err(|_| MintError)?;
+        self.mint.mint(&Claims {
+            iss: self.ca.identity(Role::Attestation).to_string(),
+            sub: holder.id.to_string(),
+            iat: now,
+            nbf: now,
+            exp: now.saturating_add(MAX_LIFE),
+            jti: B64Url(jti),
+            cnf: holder.confirmation.clone(),
+            eat_profile: PROFILE.to_owned(),
+            eat_nonce: B64Url(nonce),
+            bootseed: B64Url(self.manifests.current().manifest.boot_seed.0),
+            hep: EPOCH,
+            att: holder.attested.clone(),
+            ear_status: AFFIRMING.to_owned(),
+        })
+    }
+
+    /// Mutual TLS with an SVID that has at least half its life before it.
+    pub(crate) fn server_tls(&self) -> Option<ServerTls> {
+        let now = self.clock.unix();
+        let mut renew_at = self.own.renew_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if now >= *renew_at {
+            self.renew(now).inspect_err(|error| error!(%error, "own certificate cannot be renewed")).ok()?;
+            *renew_at = now.saturating_add(LEAF_LIFE / 2);
+        }
+        self.own.material.server_tls()
+    }
+
+    fn renew(&self, now: i64) -> Result<(), Box<dyn std::error::Error>> {
+        let OwnIdentity { key, material, .. } = &self.own;
+        let request = CertificateRequest::verify(&key.csr_der()?)?;
+        let svid = self.ca.issue_svid(Role::Attestation, &request, now)?;
+        let own = self.ca.identity(Role::Attestation);
+        let svid = Svid { key: Arc::clone(key), chain: vec![svid] };
+        material.set(svid, vec![self.ca.certificate().clone()], own.trust_domain(), own.instance())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! Evidence first: until the policy has accepted it there is no key, no socket, no identity.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use service_runtime::Clock;
+use snp_evidence::{
+    B64Url, Binder, CLAIMS_PROFILE, DebugStatus, Policy, Purpose, RuntimeClaims, TrustRoots, UnixTime,
+    VerifiedReport, verify,
+};
+use snp_platform::Platform;
+
+use crate::authority::{Accepted, Authority};
+use crate::ca::Ca;
+use crate::config::Config;
+use crate::error::BootError;
+use crate::manifest::Manifests;
+use crate::mint::Mint;
+use crate::prover::{Challenge, Committed, Prover};
+
+/// For one report at boot; a host that throttles makes the driver wait.
+const REPORT: Duration = Duration::from_secs(60);
+/// IANA enterprise number of AMD.
+const AMD: u32 = 3704;
+
+/// Judges this machine; what comes back may issue identities.
+pub(crate) async fn boot(
+    config: &Config,
+    platform: Box<dyn Platform>,
+    roots: &TrustRoots,
+    clock: Arc<dyn Clock>,
+) -> Result<Authority, BootError> {
+    config.check_policy_digest()?;
+    let prover = Prover::new(platform, config.collateral.clone());
+    if !prover.simulated() {
+        check_uids(config)?;
+    }
+    let judge = Judge { prover: &prover, roots, policy: &config.policy, clock: clock.as_ref() };
+    let report = judge.own_report(Committed::default()).await?;
+    check_host_data(config, &report)?;
+
+    let boot_seed = random()?;
+    let ca = Ca::generate(&config.measured.trust_domain, &boot_seed, clock.unix())?;
+    let mint = Mint::generate()?;
+    let manifests = Manifests::first(boot_seed, &ca, &mint);
+    let claims = runtime_claims(config, boot_seed, &report).to_bytes();
+    // The keys exist; now the processor vouches for exactly these.
+    let manifest = &manifests.current().bytes;
+    let report = judge.own_report(Committed { manifest, claims: &claims }).await?;
+
+    let measurement = *report.measurement();
+    Authority::new(config, Accepted { prover, ca, mint, manifests, claims, measurement }, clock)
+}
+
+struct Judge<'a> {
+    prover: &'a Prover,
+    roots: &'a TrustRoots,
+    policy: &'a Policy,
+    clock: &'a dyn Clock,
+}
+
+impl Judge<'_> {
+    /// A fresh report for attestation-svc itself, accepted by the policy.
+    async fn own_report(&self, committed: Committed<'_>) -> Result<VerifiedReport, BootError> {
+        let challenge = Challenge { purpose: Purpose::Boot, nonce: random()?, binder: Binder::none() };
+        let expected = challenge.report_data(committed);
+        let evidence = self.prover.evidence(expected, REPORT).await?;
+        let now = UnixTime(self.clock.unix());
+        Ok(verify(&evidence, self.roots, self.policy, &expected, now).map_err(Box::new)?)
+    }
+}
+
+/// Users are what keeps the services' identities apart.
+fn check_uids(config: &Config) -> Result<(), BootError> {
+    let mut uids: Vec<u32> = config.measured.identities.values().map(|identity| identity.uid).collect();
+    uids.push(geteuid().as_raw());
+    uids.sort_unstable();
+    match uids.windows(2).find_map(|pair| pair.first().filter(|uid| pair.last() == Some(uid))) {
+        Some(uid) => Err(BootError::SharedUid(*uid)),
+        None => Ok(()),
+    }
+}
+
+/// The policy cannot pin HOST_DATA, since the measured configuration names the policy: the digest is compared here.
+fn check_host_data(config: &Config, report: &VerifiedReport) -> Result<(), BootError> {
+    let (observed, expected) = (*report.host_data(), *config.measured.sha256());
+    if observed == expected { Ok(()) } else { Err(BootError::HostData { observed, expected }) }
+}
+
+fn runtime_claims(config: &Config, boot_seed: [u8; 32], report: &VerifiedReport) -> RuntimeClaims {
+    let debug = report.debug_allowed();
+    RuntimeClaims {
+        eat_profile: CLAIMS_PROFILE.to_owned(),
+        bootseed: B64Url(boot_seed),
+        oemid: AMD,
+        hwmodel: report.product().to_string(),
+        dbgstat: if debug { DebugStatus::Enabled } else { DebugStatus::DisabledPermanently },
+        swname: env!("CARGO_PKG_NAME").to_owned(),
+        swversion: env!("CARGO_PKG_VERSION").to_owned(),
+        measured_config_sha256: B64Url(*config.measured.sha256()),
+        policy_sha256: B64Url(config.policy.sha256()),
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], BootError> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| BootError::Random)?;
+    Ok(bytes)
+}

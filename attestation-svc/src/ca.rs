@@ -1,0 +1,185 @@
+//! The CVM's certificate authority. Its key is made after the evidence was accepted and never leaves memory.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use mtls::{CertificateRequest, IdentityError, Role, SpiffeId};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SigningKey,
+};
+use rustls_pki_types::CertificateDer;
+use time::OffsetDateTime;
+
+/// Seconds that a service's or listener's certificate lives. Holders renew at half of it.
+pub(crate) const LEAF_LIFE: i64 = 3600;
+/// Seconds that the CA certificate lives. Its key ends with the process, which is its real bound;
+/// the date only has to outlast that.
+const CA_LIFE: i64 = 366 * 24 * 3600;
+/// Seconds that certificates are dated back, for relying parties whose clock is behind.
+const BACKDATE: i64 = 300;
+
+/// Issues the certificates of one boot.
+pub(crate) struct Ca {
+    issuer: CertifiedIssuer<'static, CaKey>,
+    spki: Vec<u8>,
+    own: SpiffeId,
+}
+
+impl Ca {
+    /// Makes the CA of the instance that `boot_seed` and the new key determine.
+    pub(crate) fn generate(trust_domain: &str, boot_seed: &[u8; 32], now: i64) -> Result<Self, CaError> {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).map_err(|_| CaError::Key)?;
+        let spki = pair.public_key().as_der().map_err(|_| CaError::Key)?.as_ref().to_vec();
+        let own = SpiffeId::new(trust_domain, &instance(boot_seed, &spki), Role::Attestation)?;
+
+        let mut params = params(&format!("Cube CVM {}", own.instance()), now, CA_LIFE)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let issuer = CertifiedIssuer::self_signed(params, CaKey(pair))?;
+        Ok(Self { issuer, spki, own })
+    }
+
+    /// First 16 hex digits of SHA-256(boot seed ‖ CA SPKI).
+    pub(crate) fn instance(&self) -> &str {
+        self.own.instance()
+    }
+
+    /// The SPIFFE ID of `role` in this instance.
+    pub(crate) fn identity(&self, role: Role) -> SpiffeId {
+        self.own.sibling(role)
+    }
+
+    /// The CA's certificate.
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        self.issuer.der()
+    }
+
+    /// `SubjectPublicKeyInfo` of the CA, DER.
+    pub(crate) fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// An SVID for the key of `request`: client and server, one URI name.
+    pub(crate) fn issue_svid(
+        &self,
+        role: Role,
+        request: &CertificateRequest,
+        now: i64,
+    ) -> Result<CertificateDer<'static>, CaError> {
+        let uri = self.identity(role).to_string().try_into()?;
+        let usages = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(role.as_str(), vec![SanType::URI(uri)], &usages, request, now)
+    }
+
+    /// A server certificate for a public listener, for DNS names and IP addresses.
+    pub(crate) fn issue_listener(
+        &self,
+        listener: &str,
+        names: &[String],
+        request: &CertificateRequest,
+        now: i64,
+    ) -> Result<CertificateDer<'static>, CaError> {
+        let name = |name: &String| match name.parse::<IpAddr>() {
+            Ok(address) => Ok(SanType::IpAddress(address)),
+            Err(_) => Ok(SanType::DnsName(name.as_str().try_into()?)),
+        };
+        let names = names.iter().map(name).collect::<Result<_, CaError>>()?;
+        self.issue(listener, names, &[ExtendedKeyUsagePurpose::ServerAuth], request, now)
+    }
+
+    fn issue(
+        &self,
+        common_name: &str,
+        names: Vec<SanType>,
+        usages: &[ExtendedKeyUsagePurpose],
+        request: &CertificateRequest,
+        now: i64,
+    ) -> Result<CertificateDer<'static>, CaError> {
+        let mut params = params(common_name, now, LEAF_LIFE)?;
+        // Says "not a CA" and, with it, carries a subject key identifier.
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = usages.to_vec();
+        params.subject_alt_names = names;
+        Ok(params.signed_by(request.key(), &self.issuer)?.der().clone())
+    }
+}
+
+impl fmt::Debug for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ca").field("instance", &self.own.instance()).finish_non_exhaustive()
+    }
+}
+
+fn params(common_name: &str, now: i64, life: i64) -> Result<CertificateParams, CaError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.serial_number = Some(serial()?);
+    params.not_before = date(now - BACKDATE)?;
+    params.not_after = date(now + life)?;
+    Ok(params)
+}
+
+/// 127 random bits: positive, and never the same for two certificates of one key.
+fn serial() -> Result<SerialNumber, CaError> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CaError::Key)?;
+    let value = u128::from_be_bytes(bytes) >> 1 | 1;
+    Ok(SerialNumber::from_slice(&value.to_be_bytes()))
+}
+
+fn date(unix: i64) -> Result<OffsetDateTime, CaError> {
+    OffsetDateTime::from_unix_timestamp(unix).map_err(|_| CaError::Date(unix))
+}
+
+fn instance(boot_seed: &[u8; 32], ca_spki: &[u8]) -> String {
+    let hash = digest(&SHA256, &[boot_seed, ca_spki].concat());
+    let mut text = hex::encode(hash);
+    text.truncate(16);
+    text
+}
+
+/// A P-384 key that exists only inside AWS-LC, which clears it at the end.
+struct CaKey(EcdsaKeyPair);
+
+impl PublicKeyData for CaKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P384_SHA384
+    }
+}
+
+impl SigningKey for CaKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let signature =
+            self.0.sign(&SystemRandom::new(), message).map_err(|_| rcgen::Error::RemoteKeyError)?;
+        Ok(signature.as_ref().to_vec())
+    }
+}
+
+/// Why a CA or certificate could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CaError {
+    /// AWS-LC gave no key or no randomness.
+    #[error("no CA key or serial number could be made")]
+    Key,
+    /// The clock shows what no certificate can.
+    #[error("the clock shows {0} s since 1970, which no certificate can carry")]
+    Date(i64),
+    /// The trust domain is none.
+    #[error("the CVM's identity cannot be written")]
+    Identity(#[from] IdentityError),
+    /// rcgen refused.
+    #[error("a certificate could not be made")]
+    Certificate(#[from] rcgen::Error),
+}

@@ -1,0 +1,122 @@
+//! Why the service ends, and with which exit code.
+
+use std::path::PathBuf;
+
+use service_runtime::Exit;
+use snp_evidence::{CheckResult, Refusal, RefusalClass};
+use tracing::error;
+
+use crate::ca::CaError;
+use crate::config::PolicyMismatch;
+use crate::mint::MintError;
+use crate::prover::ProverError;
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BootError {
+    /// The measured configuration names another policy.
+    #[error(transparent)]
+    PolicyDigest(#[from] PolicyMismatch),
+    /// Two services would run as one user.
+    #[error(
+        "uid {0} is used twice among attestation-svc and the identities; give each service a user of its own"
+    )]
+    SharedUid(u32),
+    /// There is no evidence to judge.
+    #[error("no evidence can be had: {0}")]
+    Prover(#[from] ProverError),
+    /// The evidence was judged and refused.
+    #[error("{0}")]
+    Refused(#[from] Box<Refusal>),
+    /// The CVM was launched for another measured configuration.
+    #[error(
+        "check measured_config.host_data failed: observed {}, expected {}; launch the CVM with the SHA-256 of the \
+         measured configuration as HOST_DATA",
+        hex::encode(observed),
+        hex::encode(expected)
+    )]
+    HostData {
+        /// `HOST_DATA` of the report.
+        observed: [u8; 32],
+        /// Digest of the measured configuration.
+        expected: [u8; 32],
+    },
+    /// AWS-LC gave no randomness.
+    #[error("no random bytes could be had")]
+    Random,
+    /// No CA or certificate.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// No token key.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    /// No key of its own.
+    #[error(transparent)]
+    Key(#[from] mtls::KeyError),
+    /// The enrolment sockets cannot be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+impl BootError {
+    /// The exit code of its class.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::PolicyDigest(_) | Self::HostData { .. } => Exit::Policy,
+            Self::Prover(ProverError::Collateral(_)) => Exit::Collateral,
+            Self::Prover(ProverError::Platform(_) | ProverError::Late(_) | ProverError::Stopped) => {
+                Exit::NoTee
+            }
+            Self::Refused(refusal) => match refusal.class() {
+                RefusalClass::Evidence | RefusalClass::Channel => Exit::Evidence,
+                RefusalClass::Policy => Exit::Policy,
+                RefusalClass::Collateral => Exit::Collateral,
+            },
+            Self::SharedUid(_) | Self::Socket(_) => Exit::Config,
+            Self::Random | Self::Ca(_) | Self::Mint(_) | Self::Key(_) => Exit::Config,
+        }
+    }
+}
+
+/// Tells the operator, once: every failed check, or the one thing that is wrong.
+pub(crate) fn log(refused: &BootError) {
+    if let BootError::Refused(refusal) = refused {
+        for check in refusal.checks().iter().filter(|check| check.result == CheckResult::Fail) {
+            let (observed, expected) = (&check.observed, &check.expected);
+            error!(check = check.id, %observed, %expected, fix = check.fix, "check failed");
+        }
+    }
+    error!(exit = refused.exit() as u8, reason = %refused, "not starting");
+}
+
+/// Why the enrolment sockets cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    /// An operation on a path failed.
+    #[error("run_dir: cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+    /// Not a folder that only its owner may change.
+    #[error("run_dir: {} must be a folder that neither group nor others may write to; run `chmod go-w` on it", .0.display())]
+    Open(PathBuf),
+    /// The folder is another user's.
+    #[error("run_dir: {} belongs to uid {owner}; it must be attestation-svc's own or root's", path.display())]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Another attestation-svc serves there.
+    #[error("run_dir: another attestation-svc uses {}; stop it first", .0.display())]
+    InUse(PathBuf),
+    /// Something that is not a socket has the socket's name.
+    #[error("run_dir: {} is not a socket; move it away", .0.display())]
+    NotASocket(PathBuf),
+}

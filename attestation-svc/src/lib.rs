@@ -1,0 +1,69 @@
+//! Judges the evidence of the machine that it runs on, and only then becomes the CVM's source of
+//! identity and health.
+//!
+//! Flow: [`run`] → `boot.rs` (evidence → collateral → policy → CA, token key, manifest) →
+//! `server.rs` (the layer stack of each listener) → `rpc/` (one file per service).
+//!
+//! - `enrolment.rs`: one unix socket per identity; the uid and the single holder behind it.
+//! - `ca.rs`: certificates. `mint.rs`: health tokens; no other code mints. `manifest.rs`: the list of
+//!   keys that reports vouch for. `prover.rs`: the one way to the secure processor.
+//!
+//! Failure: what cannot be verified ends the process with the exit code of its class, before any
+//! key exists or any socket is open. After that, a failing secure processor fails the call that
+//! needed it and nothing else. All keys live in memory: a restart is a new trust epoch, and
+//! holders find their way to it by themselves.
+#![forbid(unsafe_code)]
+
+mod authority;
+mod boot;
+mod ca;
+mod config;
+mod enrolment;
+mod error;
+mod manifest;
+mod mint;
+mod prover;
+mod rpc;
+mod server;
+
+use std::sync::Arc;
+
+use service_runtime::{CancellationToken, Clock, Exit};
+use snp_evidence::TrustRoots;
+use snp_platform::Platform;
+use tokio::net::TcpListener;
+use tracing::info;
+
+pub use config::{Config, PolicyMismatch};
+pub use service_runtime::ConfigError;
+
+/// Runs the service until `shutdown`, or until it is refused.
+///
+/// `listener` carries mutual TLS for the gateway's evidence requests. The enrolment sockets are
+/// made in the config's run directory once the evidence has been accepted.
+pub async fn run(
+    config: Config,
+    platform: Box<dyn Platform>,
+    roots: TrustRoots,
+    listener: TcpListener,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) -> Exit {
+    let boot = boot::boot(&config, platform, &roots, clock);
+    let booted = tokio::select! {
+        booted = boot => booted,
+        () = shutdown.cancelled() => return Exit::Clean,
+    };
+    let sockets = booted.and_then(|authority| Ok((enrolment::open(&config)?, authority)));
+    match sockets {
+        Ok((sockets, authority)) => {
+            info!(instance = authority.ca.instance(), "evidence accepted; identities can be enrolled");
+            server::serve(sockets, listener, Arc::new(authority), shutdown).await;
+            Exit::Clean
+        }
+        Err(refused) => {
+            error::log(&refused);
+            refused.exit()
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The key manifest in force: each change is a new version that names its predecessor.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, digest};
+use mtls::{Role, SpiffeId};
+use snp_evidence::{B64, B64Url, KeyManifest, KeyUse, ManifestKey};
+
+use crate::ca::Ca;
+use crate::mint::Mint;
+
+/// One version, serialised once: these bytes travel and are hashed.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) manifest: KeyManifest,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) sha384: [u8; 48],
+}
+
+impl Published {
+    fn new(manifest: KeyManifest) -> Arc<Self> {
+        let bytes = manifest.to_bytes();
+        let sha384 = hash(&SHA384, &bytes);
+        Arc::new(Self { manifest, bytes, sha384 })
+    }
+
+    /// The listener that the key serves, if it is a TLS key of `owner`.
+    pub(crate) fn listener_of(&self, owner: &SpiffeId, spki_sha256: &[u8; 32]) -> Option<&str> {
+        let owner = owner.to_string();
+        let is_it = |key: &&ManifestKey| {
+            key.r#use == KeyUse::Tls && key.owner == owner && key.sha256.0 == *spki_sha256
+        };
+        self.manifest.keys.iter().find(is_it)?.listener.as_deref()
+    }
+}
+
+/// Holds the version in force.
+#[derive(Debug)]
+pub(crate) struct Manifests(Mutex<Arc<Published>>);
+
+impl Manifests {
+    /// Version 1: the CA and the token key.
+    pub(crate) fn first(boot_seed: [u8; 32], ca: &Ca, mint: &Mint) -> Self {
+        let own = ca.identity(Role::Attestation);
+        let key = |r#use, spki| entry(r#use, "P-384", spki, &own, None, 1);
+        let manifest = KeyManifest {
+            v: 1,
+            trust_domain: own.trust_domain().to_owned(),
+            instance: own.instance().to_owned(),
+            boot_seed: B64Url(boot_seed),
+            version: 1,
+            prev: None,
+            keys: vec![key(KeyUse::Ca, ca.spki()), key(KeyUse::Token, mint.spki())],
+        };
+        Self(Mutex::new(Published::new(manifest)))
+    }
+
+    /// The version in force.
+    pub(crate) fn current(&self) -> Arc<Published> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes `keys` (listener, SPKI) the listener keys of `owner`, in place of those it had, and
+    /// gives the version that lists them: a new one unless they are listed already.
+    pub(crate) fn set_listener_keys(&self, owner: &SpiffeId, keys: &[(String, Vec<u8>)]) -> Arc<Published> {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = &current.manifest;
+        let owned = |key: &&ManifestKey| key.r#use == KeyUse::Tls && key.owner == owner.to_string();
+        let listed = before.keys.iter().filter(owned);
+        if listed.clone().map(|key| (key.listener.as_deref(), &key.spki.0)).eq(keys.iter().map(as_listed)) {
+            return Arc::clone(&current);
+        }
+        let seq = listed.map(|key| key.seq).max().unwrap_or(0) + 1;
+        let others = before.keys.iter().filter(|key| !owned(key)).cloned();
+        let own =
+            keys.iter().map(|(listener, spki)| entry(KeyUse::Tls, "P-256", spki, owner, Some(listener), seq));
+        let next = KeyManifest {
+            version: before.version + 1,
+            prev: Some(B64Url(current.sha384)),
+            keys: others.chain(own).collect(),
+            ..before.clone()
+        };
+        *current = Published::new(next);
+        Arc::clone(&current)
+    }
+}
+
+fn as_listed((listener, spki): &(String, Vec<u8>)) -> (Option<&str>, &Vec<u8>) {
+    (Some(listener), spki)
+}
+
+fn entry(
+    r#use: KeyUse,
+    alg: &str,
+    spki: &[u8],
+    owner: &SpiffeId,
+    listener: Option<&String>,
+    seq: u64,
+) -> ManifestKey {
+    ManifestKey {
+        r#use,
+        alg: alg.to_owned(),
+        spki: B64(spki.to_vec()),
+        sha256: B64Url(hash(&SHA256, spki)),
+        owner: owner.to_string(),
+        listener: listener.cloned(),
+        seq,
+    }
+}
+
+pub(crate) fn hash<const N: usize>(algorithm: &'static Algorithm, bytes: &[u8]) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(digest(algorithm, bytes).as_ref());
+    out
+}

@@ -1,0 +1,49 @@
+//! The services, one file each; and what their refusals have in common.
+
+pub(crate) mod evidence;
+pub(crate) mod health;
+pub(crate) mod identity;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use proto::reason;
+use tonic::{Code, Request, Status};
+use tracing::warn;
+
+use crate::enrolment::Session;
+use crate::prover::ProverError;
+
+/// A stream of answers.
+pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The connection's session; the accept loop puts one into every request.
+fn session<T>(request: &Request<T>) -> Result<Arc<Session>, Status> {
+    request.extensions().get().cloned().ok_or_else(|| internal("a request without session"))
+}
+
+/// A nonce is 32 bytes.
+fn nonce(bytes: &Bytes) -> Result<[u8; 32], Status> {
+    exactly_32(bytes).ok_or_else(|| {
+        let message = format!("nonce is {} bytes, need 32 random bytes", bytes.len());
+        proto::status(Code::InvalidArgument, reason::NONCE_INVALID, message)
+    })
+}
+
+fn exactly_32(bytes: &Bytes) -> Option<[u8; 32]> {
+    bytes.as_ref().try_into().ok()
+}
+
+/// The detail is the operator's; callers learn that it may pass.
+fn unavailable(error: &ProverError) -> Status {
+    warn!(%error, "evidence cannot be had");
+    let message = "the secure processor gives no report right now; retry";
+    proto::status(Code::Unavailable, reason::EVIDENCE_UNAVAILABLE, message)
+}
+
+fn internal(error: impl std::fmt::Display) -> Status {
+    tracing::error!(%error, "call failed");
+    proto::status(Code::Internal, reason::INTERNAL, "a defect in attestation-svc; see its log")
+}

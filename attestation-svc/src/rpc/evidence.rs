@@ -1,0 +1,88 @@
+//! `EvidenceService`: reports for the gateway's clients. Purpose, role and listener follow from the
+//! caller's certificate and the manifest; the caller brings what it saw on its client's connection.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mtls::{Role, SpiffeId, peer_of};
+use proto::attestation::v1::evidence_service_server::EvidenceService;
+use proto::attestation::v1::{
+    Binding, CollectEvidenceRequest, CollectEvidenceResponse, CollectKeyManifestRequest,
+    CollectKeyManifestResponse,
+};
+use proto::reason;
+use service_runtime::Connection;
+use snp_evidence::{Binder, Purpose};
+use tonic::{Code, Request, Response, Status};
+
+use crate::authority::Authority;
+use crate::prover::Challenge;
+use crate::rpc::{exactly_32, nonce, unavailable};
+
+/// On the mutual TLS listener.
+#[derive(Debug, Clone)]
+pub(crate) struct EvidenceRequests {
+    pub(crate) authority: Arc<Authority>,
+}
+
+#[tonic::async_trait]
+impl EvidenceService for EvidenceRequests {
+    async fn collect_evidence(
+        &self,
+        request: Request<CollectEvidenceRequest>,
+    ) -> Result<Response<CollectEvidenceResponse>, Status> {
+        let caller = gateway(&request)?;
+        let request = request.into_inner();
+        let nonce = nonce(&request.nonce)?;
+        let manifest = self.authority.manifests.current();
+        let leaf = exactly_32(&request.leaf_spki_sha256).ok_or_else(unknown_key)?;
+        let listener = manifest.listener_of(&caller, &leaf).ok_or_else(unknown_key)?;
+        let binder = binder(request.binding(), &request.exporter, leaf, listener)?;
+        let challenge = Challenge { purpose: Purpose::Fresh, nonce, binder };
+        let proof = self.authority.prove(&challenge, &manifest).await.map_err(|error| unavailable(&error))?;
+        Ok(Response::new(CollectEvidenceResponse { bundle: proof.bundle.into() }))
+    }
+
+    async fn collect_key_manifest(
+        &self,
+        request: Request<CollectKeyManifestRequest>,
+    ) -> Result<Response<CollectKeyManifestResponse>, Status> {
+        gateway(&request)?;
+        let key_manifest = Bytes::copy_from_slice(&self.authority.manifests.current().bytes);
+        Ok(Response::new(CollectKeyManifestResponse { key_manifest }))
+    }
+}
+
+fn gateway<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
+    let refused = |message: String| proto::status(Code::PermissionDenied, reason::PEER_NOT_ALLOWED, message);
+    let connection = request.extensions().get::<Arc<Connection>>();
+    let connection = connection.ok_or_else(|| refused("a request without connection".to_owned()))?;
+    let caller = peer_of(connection).map_err(|error| refused(error.to_string()))?;
+    match caller.role() {
+        Role::Gateway => Ok(caller),
+        other @ (Role::Attestation | Role::Adapter) => {
+            Err(refused(format!("only the gateway may ask for evidence, not {other}")))
+        }
+    }
+}
+
+fn binder(binding: Binding, exporter: &Bytes, leaf: [u8; 32], listener: &str) -> Result<Binder, Status> {
+    let unsupported = |code, message| Err(proto::status(code, reason::BINDING_UNSUPPORTED, message));
+    match (binding, exactly_32(exporter)) {
+        (Binding::TlsExporter, Some(exporter)) => Ok(Binder::tls_exporter(leaf, exporter, listener)),
+        (Binding::TlsSpki, None) if exporter.is_empty() => Ok(Binder::tls_spki(leaf, listener)),
+        (Binding::TlsExporter | Binding::TlsSpki, _) => unsupported(
+            Code::InvalidArgument,
+            format!("exporter is {} bytes; need 32 for tls-exporter and none for tls-spki", exporter.len()),
+        ),
+        (Binding::Hpke, _) => unsupported(Code::Unimplemented, "binding hpke cannot be had yet".to_owned()),
+        (Binding::Unspecified, _) => {
+            unsupported(Code::InvalidArgument, "binding must be tls-exporter or tls-spki".to_owned())
+        }
+    }
+}
+
+fn unknown_key() -> Status {
+    let message = "leaf_spki_sha256 is no TLS key of the caller in the key manifest; enrol it first";
+    proto::status(Code::PermissionDenied, reason::LISTENER_KEY_UNKNOWN, message)
+}

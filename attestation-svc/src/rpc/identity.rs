@@ -1,0 +1,135 @@
+//! `IdentityService`: from a proven key to an SVID, and evidence that its issuer may be believed.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::SHA256;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use health_token::{B64Url, Confirmation, Jwk};
+use mtls::{CertificateRequest, Role};
+use proto::attestation::v1::identity_service_server::IdentityService;
+use proto::attestation::v1::{
+    EnrollRequest, EnrollResponse, ListenerKey, WatchBundleRequest, WatchBundleResponse,
+};
+use proto::reason;
+use rustls_pki_types::CertificateDer;
+use service_runtime::CancellationToken;
+use snp_evidence::{Binder, PUBLIC_LISTENER, Purpose};
+use tonic::{Code, Request, Response, Status};
+use tracing::info;
+
+use crate::authority::Authority;
+use crate::enrolment::Holder;
+use crate::manifest::hash;
+use crate::prover::Challenge;
+use crate::rpc::{Answers, internal, nonce, session, unavailable};
+
+/// On an enrolment socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Identities {
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl IdentityService for Identities {
+    async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
+        let session = session(&request)?;
+        let (role, request) = (session.identity.role, request.into_inner());
+        let nonce = nonce(&request.nonce)?;
+        let key = verified(&request.csr)?;
+        let listeners = listeners(role, &key, &request.listeners)?;
+        let place = session.identity.take().await?;
+
+        let authority = &self.authority;
+        let id = authority.ca.identity(role);
+        let listed: Vec<_> =
+            listeners.iter().map(|(name, key)| (name.clone(), key.spki_der().to_vec())).collect();
+        let manifest = authority.manifests.set_listener_keys(&id, &listed);
+        let binder = Binder::enrolment(key.spki_sha256(), &format!("enrol/{role}"));
+        let challenge = Challenge { purpose: Purpose::Peer, nonce, binder };
+        let proof = authority.prove(&challenge, &manifest).await.map_err(|error| unavailable(&error))?;
+
+        let now = authority.clock.unix();
+        let svid = authority.ca.issue_svid(role, &key, now).map_err(internal)?;
+        let listener_certificates = self.listener_certificates(&listeners, now)?;
+        let confirmation = confirmation(&key, &svid)?;
+        let attested = authority.attested(&proof, &manifest);
+        info!(target: "audit", identity = %id, manifest = manifest.manifest.version, "enrolled");
+        session.enrol(Holder { id, confirmation, attested, _place: place })?;
+        Ok(Response::new(EnrollResponse {
+            svid: der(&svid),
+            listener_certificates,
+            trust_bundle: self.trust_bundle(),
+            evidence_bundle: proof.bundle.into(),
+        }))
+    }
+
+    type WatchBundleStream = Answers<WatchBundleResponse>;
+
+    /// One bundle for the life of the process: the CA does not rotate yet.
+    async fn watch_bundle(
+        &self,
+        request: Request<WatchBundleRequest>,
+    ) -> Result<Response<Self::WatchBundleStream>, Status> {
+        session(&request)?.holder()?;
+        let now = stream::iter([Ok(WatchBundleResponse { trust_bundle: self.trust_bundle() })]);
+        let answers = now.chain(stream::pending()).take_until(self.shutdown.clone().cancelled_owned());
+        Ok(Response::new(answers.boxed()))
+    }
+}
+
+impl Identities {
+    fn trust_bundle(&self) -> Vec<Bytes> {
+        vec![der(self.authority.ca.certificate())]
+    }
+
+    fn listener_certificates(
+        &self,
+        listeners: &[(String, CertificateRequest)],
+        now: i64,
+    ) -> Result<Vec<Bytes>, Status> {
+        let Authority { ca, public_names, .. } = self.authority.as_ref();
+        let one = |(name, key): &(String, CertificateRequest)| {
+            ca.issue_listener(name, public_names, key, now).map(|leaf| der(&leaf)).map_err(internal)
+        };
+        listeners.iter().map(one).collect()
+    }
+}
+
+fn verified(csr: &Bytes) -> Result<CertificateRequest, Status> {
+    CertificateRequest::verify(csr)
+        .map_err(|error| proto::status(Code::InvalidArgument, reason::CSR_INVALID, error.to_string()))
+}
+
+/// Only the gateway terminates TLS for outsiders, on one listener, with a key of its own.
+fn listeners(
+    role: Role,
+    svid_key: &CertificateRequest,
+    asked: &[ListenerKey],
+) -> Result<Vec<(String, CertificateRequest)>, Status> {
+    match (role, asked) {
+        (_, []) => Ok(vec![]),
+        (Role::Gateway, [ListenerKey { listener, csr }]) if listener == PUBLIC_LISTENER => {
+            let key = verified(csr)?;
+            if key.spki_der() == svid_key.spki_der() {
+                return Err(invalid("the listener's key is the service's own; make one for each"));
+            }
+            Ok(vec![(listener.clone(), key)])
+        }
+        _ => Err(invalid("listeners: only the gateway has one, gateway/public")),
+    }
+}
+
+fn invalid(message: &str) -> Status {
+    proto::status(Code::InvalidArgument, reason::INVALID_REQUEST, message)
+}
+
+fn confirmation(key: &CertificateRequest, svid: &CertificateDer<'_>) -> Result<Confirmation, Status> {
+    let jwk = Jwk::from_spki(key.spki_der()).ok_or_else(|| internal("a verified request is not P-256"))?;
+    Ok(Confirmation { jwk, x5t_s256: B64Url(hash(&SHA256, svid)) })
+}
+
+fn der(certificate: &CertificateDer<'_>) -> Bytes {
+    Bytes::copy_from_slice(certificate)
+}
