@@ -113,17 +113,17 @@ impl<'a> Request<'a> {
             return Ok(None);
         }
         if report.len() != REPORT_LEN {
-            let problem = format!("holds {} bytes where a report has {REPORT_LEN}", report.len());
-            return Err(PlatformError::Malformed { place: self.place("outblob"), problem });
+            let place = self.place("outblob");
+            let problem = format!("{place} holds {} bytes where a report has {REPORT_LEN}", report.len());
+            return Err(PlatformError::Malformed(problem));
         }
         Ok(Some(Blobs { report, table }))
     }
 
     fn generation(&self) -> Result<u64, PlatformError> {
         let text = self.text("generation")?;
-        text.parse().map_err(|_| PlatformError::Malformed {
-            place: self.place("generation"),
-            problem: format!("holds {text:?}, not a number"),
+        text.parse().map_err(|_| {
+            PlatformError::Malformed(format!("{} holds {text:?}, not a number", self.place("generation")))
         })
     }
 

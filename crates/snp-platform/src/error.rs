@@ -36,14 +36,9 @@ pub enum PlatformError {
         /// Path of the device or attribute.
         place: String,
     },
-    /// The device answered something that is not a report.
-    #[error("{place} {problem}: check the guest kernel and the host's firmware")]
-    Malformed {
-        /// Path of the device or attribute.
-        place: String,
-        /// What is wrong with the answer.
-        problem: String,
-    },
+    /// The device answered something that is not a report; place and problem.
+    #[error("{0}: check the guest kernel and the host's firmware")]
+    Malformed(String),
     /// The secure processor or the hypervisor refused the request.
     #[error(
         "the firmware behind {place} refused a report ({reason}): look into the kernel log of guest and host"
