@@ -116,7 +116,7 @@ pub(crate) struct ChatArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// Also demand a certificate for the host's name from one of these CAs (PEM).
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["bundle", "report"])]
+    #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
     /// Most seconds to connect, and to wait for the report. [default: 10 and 30]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]

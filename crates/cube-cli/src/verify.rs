@@ -39,6 +39,9 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<u8, Failure> {
 }
 
 async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
+    if args.url.is_none() && (args.server.ca.is_some() || args.server.timeout.is_some()) {
+        return Err(Failure::Usage("--ca and --timeout go with a URL: nothing stored has a server".to_owned()));
+    }
     let yardstick = yardstick(args)?;
     match (&args.url, &args.bundle, &args.report, &args.certs) {
         (Some(url), _, _, _) => {
@@ -67,8 +70,9 @@ fn yardstick(args: &VerifyArgs) -> Result<Yardstick, Failure> {
 fn bundle(bytes: &[u8], expectation: &Expectation, scope: Scope, with: &Yardstick) -> Judgement {
     let outcome = snp_evidence::appraise(bytes, &with.roots, &with.policy, expectation, with.now);
     let context = with.context(scope, says_simulated(bytes));
-    let judgement = verdict::of(outcome.as_ref().map(|verified| &**verified.report()), context);
-    Judgement { spki_only: expectation.binder.kind == BindingType::TlsSpki, ..judgement }
+    let mut judgement = verdict::of(outcome.as_ref().map(|verified| &**verified.report()), context);
+    judgement.spki_only = expectation.binder.kind == BindingType::TlsSpki;
+    judgement
 }
 
 fn examine(report: &Path, certs: &Path, with: &Yardstick) -> Result<Judgement, Failure> {

@@ -122,6 +122,7 @@ async fn wrong_usage_is_told_apart_from_every_verdict() {
         &["verify", "https://localhost:1", "--binding", "none"],
         &["verify", "https://localhost:1", "--allow-simulated", policy],
         &["verify", "https://localhost:1", "--ca", policy],
+        &["verify", "--report", "absent.bin", "--certs", "absent", "--ca", policy],
         &["report", "https://localhost:1", "--nonce", "short"],
         &["chat", "https://localhost:1", "prompt"],
     ] {
