@@ -1,0 +1,364 @@
+//! The calling side: a few connections, each attached before it carries a request.
+
+use std::{
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use http::{Request, Response};
+use mtls::{Role, SpiffeId, no_name, spki_of};
+use proto::{
+    backend::v1::{AttachRequest, AttachResponse, backend_service_client::BackendServiceClient},
+    reason,
+};
+use rustls_pki_types::CertificateDer;
+use service_runtime::CancellationToken;
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::DropGuard;
+use tonic::{Code, Status, Streaming, body::Body};
+use tower::Service;
+use tracing::{debug, warn};
+
+use super::{AttachedPermit, Attachment};
+use crate::{
+    body::{Dialect, GatedBody, Leave, Over},
+    h2,
+    holder::{Holder, Tokens},
+    random::Backoff,
+    term::{TICK, reached},
+    trust::Peer,
+};
+
+/// Connections that are kept.
+const CONNECTIONS: usize = 2;
+/// For each of: TCP, TLS, `Attach`.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How long a request waits for a connection.
+const WAIT: Duration = Duration::from_secs(2);
+/// The own token is shown at least this often, so that the answer brings the peer's newest.
+const RENEW: Duration = Duration::from_secs(20);
+/// For requests on a connection that takes no new ones.
+const DRAIN: Duration = Duration::from_hours(1);
+
+/// Attached connections to one peer, as a tower service for generated clients. A cheap handle; the
+/// connections end when the last one is dropped.
+#[derive(Clone)]
+pub struct AttachedChannel {
+    pool: Arc<Pool>,
+}
+
+struct Pool {
+    slots: Vec<Arc<Slot>>,
+    next: AtomicUsize,
+    /// Why there is no connection, where there is none; changes whenever a slot does.
+    state: watch::Receiver<Option<Status>>,
+    _alive: DropGuard,
+}
+
+/// A place for one connection.
+struct Slot {
+    address: SocketAddr,
+    holder: Holder,
+    expect: Role,
+    link: ArcSwapOption<Link>,
+    state: Arc<watch::Sender<Option<Status>>>,
+}
+
+/// A connection that is attached.
+#[derive(Clone)]
+struct Link {
+    connection: h2::Connection,
+    permit: AttachedPermit,
+    /// Counts those who use the connection.
+    users: Arc<()>,
+}
+
+impl AttachedChannel {
+    /// Connects to the service of role `expect` at `address`, now and whenever connections are lost.
+    pub fn connect(address: SocketAddr, holder: &Holder, expect: Role) -> Self {
+        let state = Arc::new(watch::Sender::new(None));
+        let given_up = CancellationToken::new();
+        let pool = Pool {
+            slots: (0..CONNECTIONS).map(|_| Slot::new(address, holder, expect, &state)).collect(),
+            next: AtomicUsize::new(0),
+            state: state.subscribe(),
+            _alive: given_up.clone().drop_guard(),
+        };
+        for slot in &pool.slots {
+            let (slot, given_up) = (Arc::clone(slot), given_up.clone());
+            holder.tracker().spawn(async move { given_up.run_until_cancelled(slot.keep()).await.is_some() });
+        }
+        Self { pool: Arc::new(pool) }
+    }
+}
+
+impl fmt::Debug for AttachedChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let live = self.pool.slots.iter().filter(|slot| slot.live().is_some()).count();
+        f.debug_struct("AttachedChannel").field("live", &live).finish_non_exhaustive()
+    }
+}
+
+impl Service<Request<Body>> for AttachedChannel {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Dropping the future, or the answer's body, resets the HTTP/2 stream.
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let pool = Arc::clone(&self.pool);
+        Box::pin(async move { pool.send(request).await })
+    }
+}
+
+impl Pool {
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+        // A connection may go while the request is on its way to it; then another one takes it.
+        for _ in 0..=self.slots.len() {
+            let mut link = self.link().await?;
+            let answer = tokio::select! {
+                answer = link.connection.try_send(request) => answer,
+                () = link.permit.lapsed() => return Err(link.permit.check().err().unwrap_or_else(unavailable)),
+            };
+            match answer {
+                Ok(answer) => {
+                    link.permit.check()?;
+                    return Ok(answer.map(|body| Body::new(GatedBody::new(body, link, Dialect::Grpc))));
+                }
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(broken(&failed.into_error())),
+                },
+            }
+        }
+        Err(unavailable())
+    }
+
+    async fn link(&self) -> Result<Link, Status> {
+        let mut state = self.state.clone();
+        let found = async {
+            loop {
+                state.mark_unchanged();
+                if let Some(link) = self.live() {
+                    return link;
+                }
+                if state.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        timeout(WAIT, found).await.map_err(|_| self.state.borrow().clone().unwrap_or_else(unavailable))
+    }
+
+    /// The next live connection in turn.
+    fn live(&self) -> Option<Link> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len().max(1);
+        let (before, after) = self.slots.split_at(first);
+        after.iter().chain(before).find_map(|slot| slot.live())
+    }
+}
+
+impl Slot {
+    fn new(
+        address: SocketAddr,
+        holder: &Holder,
+        expect: Role,
+        state: &Arc<watch::Sender<Option<Status>>>,
+    ) -> Arc<Self> {
+        let (holder, link, state) = (holder.clone(), ArcSwapOption::empty(), Arc::clone(state));
+        Arc::new(Self { address, holder, expect, link, state })
+    }
+
+    fn live(&self) -> Option<Link> {
+        let link = self.link.load();
+        let usable = |link: &&Link| !link.connection.is_closed() && link.permit.check().is_ok();
+        link.as_deref().filter(usable).cloned()
+    }
+
+    /// Keeps a connection in this place for ever.
+    async fn keep(&self) {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.attach().await {
+                Ok(attached) => {
+                    backoff.reset();
+                    self.publish(Some(attached.link.clone()), None);
+                    self.hold(attached).await;
+                }
+                Err(status) => {
+                    debug!(address = %self.address, error = status.message(), "not attached; trying again");
+                    self.publish(None, Some(status));
+                }
+            }
+            sleep(backoff.next()).await;
+        }
+    }
+
+    /// Renews until the connection is of no more use; requests under way on one that only takes no new
+    /// ones go on.
+    async fn hold(&self, mut attached: Attached) {
+        let connection = attached.link.connection.clone();
+        let retired = tokio::select! {
+            status = attached.renew() => Err(status),
+            () = gone(&connection) => Ok(()),
+        };
+        drop(connection);
+        self.publish(None, retired.as_ref().err().cloned());
+        match retired {
+            Ok(()) => drop(self.holder.tracker().spawn(timeout(DRAIN, attached.drain()))),
+            Err(status) => warn!(address = %self.address, error = status.message(), "attachment over"),
+        }
+    }
+
+    fn publish(&self, link: Option<Link>, why: Option<Status>) {
+        self.link.store(link.map(Arc::new));
+        self.state.send_replace(why);
+    }
+
+    async fn attach(&self) -> Result<Attached, Status> {
+        let mut open = self.holder.gate().watch();
+        if open.wait_for(|open| *open).await.is_err() {
+            return Err(unavailable());
+        }
+        let (stream, peer) = self.connect().await?;
+        let opened = within(h2::Connection::open(stream, self.holder.tracker())).await?;
+        let connection = opened.map_err(|error| broken(&error))?;
+        let (tokens, mut own) = (mpsc::channel(1), self.holder.tokens());
+        show(&tokens.0, &mut own)?;
+        let mut client = BackendServiceClient::new(connection.clone());
+        let first = async {
+            let mut answers = client.attach(ReceiverStream::new(tokens.1)).await?.into_inner();
+            let answer = answers.message().await?.ok_or_else(unavailable)?;
+            Ok::<_, Status>((answers, answer))
+        };
+        let (answers, answer) = within(first).await??;
+        let attachment = Attachment::new(&self.holder, &peer, &answer.health_token)?;
+        let link = Link { connection, permit: attachment.permit.clone(), users: Arc::default() };
+        let holder = self.holder.clone();
+        Ok(Attached { link, attachment, peer, holder, own, tokens: tokens.0, answers })
+    }
+
+    async fn connect(&self) -> Result<(TlsStream<TcpStream>, Peer), Status> {
+        let config = self.holder.material().client_config(self.expect).ok_or_else(unavailable)?;
+        let stream = within(TcpStream::connect(self.address)).await?.map_err(|error| broken(&error))?;
+        stream.set_nodelay(true).map_err(|error| broken(&error))?;
+        let connect = TlsConnector::from(config).connect(no_name(), stream);
+        let stream = within(connect).await?.map_err(|error| broken(&error))?;
+        let peer = peer(stream.get_ref().1.peer_certificates()).ok_or_else(unavailable)?;
+        Ok((stream, peer))
+    }
+}
+
+fn peer(chain: Option<&[CertificateDer<'_>]>) -> Option<Peer> {
+    let leaf = chain?.first()?;
+    Some(Peer { identity: SpiffeId::from_certificate(leaf).ok()?, spki: spki_of(leaf).ok()? })
+}
+
+/// A connection with its `Attach` stream.
+struct Attached {
+    link: Link,
+    attachment: Attachment,
+    peer: Peer,
+    holder: Holder,
+    own: Tokens,
+    tokens: mpsc::Sender<AttachRequest>,
+    answers: Streaming<AttachResponse>,
+}
+
+impl Attached {
+    /// Renews both tokens until that fails.
+    async fn renew(&mut self) -> Status {
+        loop {
+            if let Err(status) = self.step().await {
+                return status;
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), Status> {
+        let clock = Arc::clone(self.holder.clock());
+        tokio::select! {
+            answer = self.answers.message() => {
+                let answer = answer?.ok_or_else(unavailable)?;
+                self.attachment.renew(&self.holder, &self.peer, &answer.health_token)
+            }
+            () = self.own.renewed() => show(&self.tokens, &mut self.own),
+            () = reached(&*clock, clock.boot() + RENEW) => show(&self.tokens, &mut self.own),
+            status = self.attachment.over() => Err(status),
+        }
+    }
+
+    /// Goes on renewing until nobody uses the connection.
+    async fn drain(mut self) {
+        let users = Arc::clone(&self.link.users);
+        let unused = async {
+            // Two are left: this one and the link's own.
+            while Arc::strong_count(&users) > 2 {
+                sleep(TICK).await;
+            }
+        };
+        tokio::select! {
+            () = unused => {}
+            _ = self.renew() => {}
+        }
+    }
+}
+
+/// A response's leave: its connection's, which it keeps open.
+impl Leave for Link {
+    fn check(&self) -> Result<(), Status> {
+        self.permit.check()
+    }
+
+    fn over(&self) -> Over {
+        self.permit.over()
+    }
+}
+
+fn show(tokens: &mpsc::Sender<AttachRequest>, own: &mut Tokens) -> Result<(), Status> {
+    let request = AttachRequest { health_token: own.newest().to_string() };
+    // The queue is full only where the transport has stood still since the last renewal.
+    tokens.try_send(request).map_err(|_| unavailable())
+}
+
+async fn gone(connection: &h2::Connection) {
+    while !connection.is_closed() {
+        sleep(TICK).await;
+    }
+}
+
+async fn within<T>(step: impl Future<Output = T>) -> Result<T, Status> {
+    timeout(CONNECT, step).await.map_err(|late| broken(&late))
+}
+
+fn unavailable() -> Status {
+    proto::status(
+        Code::Unavailable,
+        reason::ADAPTER_UNAVAILABLE,
+        "no attached connection to the adapter; retry",
+    )
+}
+
+fn broken(error: &(dyn std::error::Error + 'static)) -> Status {
+    let message = format!("the connection to the adapter failed ({error}); retry");
+    proto::status(Code::Unavailable, reason::ADAPTER_UNAVAILABLE, message)
+}

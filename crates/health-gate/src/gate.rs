@@ -1,0 +1,127 @@
+//! The gate: whether this process may serve right now.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use proto::reason;
+use service_runtime::Clock;
+use tokio::sync::watch;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::{Code, Status};
+
+use crate::term::Term;
+
+/// Whether this process may serve; a cheap handle. It starts shut, and only a lease opens it.
+#[derive(Clone)]
+pub struct Gate {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    term: ArcSwap<Term>,
+    open: watch::Sender<bool>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Gate {
+    pub(crate) fn shut(clock: Arc<dyn Clock>) -> Self {
+        let term = ArcSwap::new(Term::none(clock.clone()));
+        Self { shared: Arc::new(Shared { term, open: watch::Sender::new(false), clock }) }
+    }
+
+    /// Leave to serve for as long as the present lease is not interrupted.
+    pub fn permit(&self) -> Result<ServingPermit, Lapsed> {
+        let permit = ServingPermit { term: self.shared.term.load_full() };
+        permit.check().map(|()| permit)
+    }
+
+    /// Whether [`Self::permit`] would be given now.
+    pub fn is_open(&self) -> bool {
+        self.shared.term.load().is_live()
+    }
+
+    /// Resolves when the gate shuts; at once where it is shut.
+    pub async fn lapsed(&self) {
+        self.shared.term.load().over().await;
+    }
+
+    /// Whether the gate is open, and every change of it (health services report this).
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.shared.open.subscribe()
+    }
+
+    /// Opens, or stays open, until `deadline` on the boot clock. After a lapse this starts a new
+    /// lease: permits of the old one stay void.
+    pub(crate) fn open_until(&self, deadline: Duration) {
+        if !self.shared.term.load().set_deadline(deadline) {
+            self.shared.term.store(Term::until(deadline, self.shared.clock.clone()));
+            self.shared.open.send_replace(true);
+        }
+    }
+
+    /// Shuts at once; every permit given so far is void for ever.
+    pub(crate) fn close(&self) {
+        self.shared.term.load().end();
+        self.shared.open.send_replace(false);
+    }
+
+    /// Notices lapses for those who wait, and says so to [`Self::watch`]. Runs for ever.
+    pub(crate) async fn guard(self) {
+        let mut open = self.shared.open.subscribe();
+        loop {
+            self.shared.term.load_full().watch().await;
+            self.shared.open.send_if_modified(|open| {
+                let lapsed = *open && !self.is_open();
+                *open &= !lapsed;
+                lapsed
+            });
+            if !self.is_open() && open.wait_for(|open| *open).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("open", &self.is_open()).finish()
+    }
+}
+
+/// Leave to serve one request, under one uninterrupted lease. Only [`Gate::permit`] makes it.
+#[derive(Clone, Debug)]
+pub struct ServingPermit {
+    term: Arc<Term>,
+}
+
+impl ServingPermit {
+    /// Whether the lease lives: one atomic load and one reading of CLOCK_BOOTTIME, no lock, no allocation.
+    pub fn check(&self) -> Result<(), Lapsed> {
+        if self.term.is_live() { Ok(()) } else { Err(Lapsed) }
+    }
+
+    /// Resolves when the lease is over.
+    pub async fn lapsed(&self) {
+        self.term.over().await;
+    }
+
+    pub(crate) fn lapse(&self) -> WaitForCancellationFutureOwned {
+        self.term.over()
+    }
+}
+
+/// The lease is not live: nothing may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{MESSAGE}")]
+pub struct Lapsed;
+
+const MESSAGE: &str = "the health lease of this service is not live; retry elsewhere or later";
+
+impl From<Lapsed> for Status {
+    fn from(_: Lapsed) -> Self {
+        proto::status(Code::Unavailable, reason::ATTESTATION_LAPSED, MESSAGE)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! HTTP/2 connections that this service makes to others of the CVM, and whose end it controls.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response, Uri, uri::PathAndQuery};
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http2},
+    rt::Executor,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use service_runtime::{CancellationToken, TaskTracker};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::body::Body;
+use tower::Service;
+
+/// Between pings, and for the answer to each.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// A connection. It is cut when the last clone is dropped: nothing of it lingers on, so that the
+/// other side sees this holder gone before it sees the next one.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    send: http2::SendRequest<Body>,
+    _cut: Arc<Cut>,
+}
+
+#[derive(Debug)]
+struct Cut(CancellationToken);
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Connection {
+    /// Speaks HTTP/2 over `io`; its tasks belong to `tracker`.
+    pub(crate) async fn open<IO>(io: IO, tracker: &TaskTracker) -> hyper::Result<Self>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let cut = CancellationToken::new();
+        let tasks = Tasks { tracker: tracker.clone(), cut: cut.clone() };
+        let (send, connection) = http2::Builder::new(tasks.clone())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .handshake(TokioIo::new(io))
+            .await?;
+        tasks.execute(connection);
+        Ok(Self { send, _cut: Arc::new(Cut(cut)) })
+    }
+
+    /// Whether the other side takes no more requests.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.send.is_closed()
+    }
+
+    /// Sends a request; gives it back where not a byte of it was sent.
+    pub(crate) async fn try_send(
+        &mut self,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        *request.uri_mut() = absolute(request.uri());
+        self.send.try_send_request(request).await
+    }
+}
+
+impl Service<Request<Body>> for Connection {
+    type Response = Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.send.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        *request.uri_mut() = absolute(request.uri());
+        Box::pin(self.send.send_request(request))
+    }
+}
+
+/// HTTP/2 wants an authority. Services of the CVM are known by socket or SPIFFE ID, so it says nothing.
+fn absolute(uri: &Uri) -> Uri {
+    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let uri = Uri::builder().scheme("https").authority("cvm.internal").path_and_query(path).build();
+    uri.unwrap_or_default()
+}
+
+#[derive(Clone, Debug)]
+struct Tasks {
+    tracker: TaskTracker,
+    cut: CancellationToken,
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        let cut = self.cut.clone();
+        self.tracker.spawn(async move { cut.run_until_cancelled(task).await.is_some() });
+    }
+}

@@ -1,0 +1,348 @@
+//! The holder of this process's identity and lease.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use mtls::{KeyError, Material, Role, SpiffeId};
+use service_runtime::{CancellationToken, Clock, Exit, MeasuredConfig, ServerTls, TaskTracker, TlsSource};
+use snp_evidence::{Policy, TrustRoots};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::DropGuard;
+use tracing::{info, warn};
+
+use crate::{
+    enrol::{EnrolError, Enroller, Enrolment},
+    gate::Gate,
+    random::Backoff,
+    session::{OwnToken, Session},
+    trust::Trust,
+};
+
+/// How long the lease is kept after `shutdown` while open streams end.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// What a holder needs to know.
+#[derive(Debug)]
+pub struct HolderConfig {
+    /// Whose identity to hold.
+    pub role: Role,
+    /// Where the enrolment sockets are.
+    pub run_dir: PathBuf,
+    /// The deployment that this process belongs to.
+    pub measured: MeasuredConfig,
+    /// What evidence has to satisfy.
+    pub policy: Policy,
+    /// Whom reports have to chain to.
+    pub roots: TrustRoots,
+    /// Public listeners of this process, such as `gateway/public`.
+    pub listeners: Vec<String>,
+    /// For the first lease.
+    pub start_timeout: Duration,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// This process's identity and lease; a cheap handle. The lease is kept until every handle is
+/// dropped, or until 60 s after the shutdown given to [`start`].
+#[derive(Clone)]
+pub struct Holder {
+    shared: Arc<Shared>,
+    _alive: Arc<DropGuard>,
+}
+
+struct Shared {
+    gate: Gate,
+    material: Material,
+    listeners: ArcSwap<BTreeMap<String, ServerTls>>,
+    trust: watch::Sender<Arc<Trust>>,
+    token: watch::Sender<OwnToken>,
+    epoch: watch::Sender<u64>,
+    clock: Arc<dyn Clock>,
+    tracker: TaskTracker,
+}
+
+/// Enrols, and resolves with the first live lease; from then on `tracker`'s tasks renew it,
+/// reconnect, and enrol anew when attestation-svc has restarted.
+pub async fn start(
+    config: HolderConfig,
+    shutdown: CancellationToken,
+    tracker: &TaskTracker,
+) -> Result<Holder, StartError> {
+    let start_timeout = config.start_timeout;
+    let enroller = Enroller::new(config, tracker.clone())?;
+    let first = shutdown.run_until_cancelled(first_session(&enroller, start_timeout));
+    let (session, token) = first.await.ok_or(StartError::Stopped)??;
+    let shared = Arc::new(Shared::new(&enroller, &session, token.clone()));
+    shared.adopt(&session, token).map_err(refused)?;
+
+    let given_up = CancellationToken::new();
+    let end = end(shutdown, given_up.clone());
+    let keeper = Keeper { enroller, shared: Arc::clone(&shared) };
+    tracker.spawn(async move {
+        tokio::select! {
+            () = keeper.shared.gate.clone().guard() => {}
+            () = keeper.keep(session) => {}
+            () = end => {}
+        }
+        keeper.shared.gate.close();
+    });
+    Ok(Holder { shared, _alive: Arc::new(given_up.drop_guard()) })
+}
+
+async fn end(shutdown: CancellationToken, given_up: CancellationToken) {
+    let drained = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        () = drained => {}
+        () = given_up.cancelled() => {}
+    }
+}
+
+/// Tries until `limit`; what evidence is refused once is not tried again.
+async fn first_session(enroller: &Enroller, limit: Duration) -> Result<(Session, OwnToken), StartError> {
+    let until = Instant::now() + limit;
+    let (mut backoff, mut last) = (Backoff::default(), None);
+    loop {
+        match timeout_at(until, Session::establish(enroller)).await {
+            Ok(Ok(session)) => return Ok(session),
+            Ok(Err(error)) if error.exit().is_some() => return Err(refused(error)),
+            Ok(Err(error)) => last = Some(error),
+            Err(_) => {}
+        }
+        if timeout_at(until, tokio::time::sleep(backoff.next())).await.is_err() {
+            let last = last.unwrap_or(EnrolError::Silent("enrolment", limit));
+            return Err(StartError::NoLease { socket: enroller.socket.clone(), limit, last });
+        }
+    }
+}
+
+/// Keeps the lease of a holder.
+struct Keeper {
+    enroller: Enroller,
+    shared: Arc<Shared>,
+}
+
+impl Keeper {
+    async fn keep(&self, first: Session) {
+        let mut session = Some(first);
+        let mut backoff = Backoff::default();
+        loop {
+            if let Some(session) = session.take() {
+                let why = self.renew(session).await;
+                info!(reason = %why, "lease stream over; enrolling anew");
+                backoff.reset();
+            }
+            match self.enrol().await {
+                Ok(next) => session = Some(next),
+                Err(error) => {
+                    warn!(%error, "enrolment failed; trying again");
+                    tokio::time::sleep(backoff.next()).await;
+                }
+            }
+        }
+    }
+
+    /// Renews until the stream fails. The connection is gone when this returns.
+    async fn renew(&self, mut session: Session) -> EnrolError {
+        loop {
+            match session.step(&self.enroller).await {
+                Ok(token) => self.shared.renewed(&session, token),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    async fn enrol(&self) -> Result<Session, EnrolError> {
+        let (session, token) = Session::establish(&self.enroller).await?;
+        self.shared.adopt(&session, token)?;
+        Ok(session)
+    }
+}
+
+impl Shared {
+    fn new(enroller: &Enroller, first: &Session, token: OwnToken) -> Self {
+        let clock = Arc::clone(&enroller.clock);
+        Self {
+            gate: Gate::shut(Arc::clone(&clock)),
+            material: Material::new(Arc::clone(&clock)),
+            listeners: ArcSwap::default(),
+            trust: watch::Sender::new(Arc::new(first.enrolment.trust.clone())),
+            token: watch::Sender::new(token),
+            epoch: watch::Sender::new(1),
+            clock,
+            tracker: enroller.tracker.clone(),
+        }
+    }
+
+    /// Puts a new enrolment in force. Where attestation-svc has restarted, nothing that was permitted
+    /// or attached before goes on.
+    fn adopt(&self, session: &Session, token: OwnToken) -> Result<(), EnrolError> {
+        let Enrolment { trust, svid, trust_bundle, instance, listeners, .. } = &session.enrolment;
+        let new_epoch = self.trust.borrow().boot_seed != trust.boot_seed;
+        if new_epoch {
+            self.gate.close();
+        }
+        self.material.set(svid.clone(), trust_bundle.clone(), &instance.0, &instance.1)?;
+        self.listeners.store(Arc::new(listeners.clone()));
+        self.trust.send_replace(Arc::new(trust.clone()));
+        self.renewed(session, Some(token));
+        if new_epoch {
+            self.epoch.send_modify(|epoch| *epoch += 1);
+        }
+        info!(identity = %trust.identity, new_epoch, "enrolled");
+        Ok(())
+    }
+
+    fn renewed(&self, session: &Session, token: Option<OwnToken>) {
+        let min_epoch = session.lease.min_epoch();
+        self.trust.send_if_modified(|trust| {
+            let raised = trust.min_epoch < min_epoch;
+            if raised {
+                Arc::make_mut(trust).min_epoch = min_epoch;
+            }
+            raised
+        });
+        if let Some(token) = token {
+            self.token.send_replace(token);
+        }
+        match session.lease.deadline() {
+            Some(deadline) => self.gate.open_until(deadline),
+            None => self.gate.close(),
+        }
+    }
+}
+
+impl Holder {
+    /// Whether this process may serve.
+    pub fn gate(&self) -> Gate {
+        self.shared.gate.clone()
+    }
+
+    /// Keys and certificates of the present enrolment, for mutual TLS.
+    pub fn material(&self) -> Material {
+        self.shared.material.clone()
+    }
+
+    /// Mutual TLS of an internal listener.
+    pub fn mutual_tls(&self) -> TlsSource {
+        let material = self.material();
+        Arc::new(move || material.server_tls())
+    }
+
+    /// TLS of a public listener named in [`HolderConfig::listeners`].
+    pub fn listener_tls(&self, name: &str) -> TlsSource {
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        Arc::new(move || shared.listeners.load().get(&name).cloned())
+    }
+
+    /// This process's health tokens.
+    pub fn tokens(&self) -> Tokens {
+        Tokens(self.shared.token.subscribe())
+    }
+
+    /// Counts the trust epochs (restarts of attestation-svc) that this process has seen, from 1.
+    pub fn epoch_changed(&self) -> watch::Receiver<u64> {
+        self.shared.epoch.subscribe()
+    }
+
+    /// Who this process is; another instance after each change of the trust epoch.
+    pub fn identity(&self) -> SpiffeId {
+        self.shared.trust.borrow().identity.clone()
+    }
+
+    pub(crate) fn trust(&self) -> watch::Receiver<Arc<Trust>> {
+        self.shared.trust.subscribe()
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    pub(crate) fn tracker(&self) -> &TaskTracker {
+        &self.shared.tracker
+    }
+}
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (identity, gate) = (self.identity(), &self.shared.gate);
+        f.debug_struct("Holder").field("identity", &identity).field("gate", gate).finish_non_exhaustive()
+    }
+}
+
+/// This process's health token, as it is renewed.
+#[derive(Clone)]
+pub struct Tokens(watch::Receiver<OwnToken>);
+
+impl Tokens {
+    /// The newest token.
+    pub fn current(&self) -> Arc<str> {
+        self.0.borrow().clone()
+    }
+
+    pub(crate) fn newest(&mut self) -> Arc<str> {
+        self.0.borrow_and_update().clone()
+    }
+
+    /// Resolves when there is a newer token than at the last call; never once the holder is gone.
+    pub async fn renewed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens")
+    }
+}
+
+/// Why a service never began to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The evidence, or what it should vouch for, is refused.
+    #[error("{cause}")]
+    Refused {
+        /// What the service ends with.
+        exit: Exit,
+        /// What was refused.
+        cause: EnrolError,
+    },
+    /// No lease in time.
+    #[error("no lease from {} within {limit:?}: {last}", socket.display())]
+    NoLease {
+        /// The enrolment socket.
+        socket: PathBuf,
+        /// The `start_timeout`.
+        limit: Duration,
+        /// The last failure.
+        last: EnrolError,
+    },
+    /// No key could be made.
+    #[error("cannot enrol: {0}")]
+    Key(#[from] KeyError),
+    /// It was asked to stop before it had a lease.
+    #[error("stopped before the first lease")]
+    Stopped,
+}
+
+impl StartError {
+    /// What the service ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Refused { exit, .. } => *exit,
+            Self::NoLease { .. } | Self::Key(_) => Exit::NoLease,
+            Self::Stopped => Exit::Clean,
+        }
+    }
+}
+
+fn refused(cause: EnrolError) -> StartError {
+    StartError::Refused { exit: cause.exit().unwrap_or(Exit::Evidence), cause }
+}
