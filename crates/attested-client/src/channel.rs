@@ -9,11 +9,11 @@ use std::{
 
 use http::{Request, Response, Uri, uri};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
-use snp_evidence::VerifiedBundle;
+use snp_evidence::{Policy, TrustRoots, UnixTime, VerifiedBundle};
 use tonic::body::Body;
 use tower::Service;
 
-use crate::Unattested;
+use crate::{Binding, Error, Limits, ServerTrust, Target, Unattested, fresh_nonce};
 
 /// A connection that evidence has proven to end where the policy says.
 ///
@@ -38,6 +38,20 @@ pub enum ChannelError {
 }
 
 impl AttestedChannel {
+    /// All steps at once: dial, ask with a fresh nonce and binding `tls-exporter`, appraise as of `now`.
+    pub async fn connect(
+        target: &Target,
+        trust: &ServerTrust,
+        limits: Limits,
+        roots: &TrustRoots,
+        policy: &Policy,
+        now: UnixTime,
+    ) -> Result<Self, Error> {
+        let connection = Unattested::dial(target, trust, limits).await?;
+        let offer = connection.ask(fresh_nonce()?, Binding::TlsExporter).await?;
+        Ok(offer.appraise(roots, policy, now)?)
+    }
+
     pub(crate) fn new(connection: Unattested, verified: VerifiedBundle) -> Self {
         let authority = connection.target.authority().clone();
         Self { sender: connection.sender, authority, verified: Arc::new(verified) }

@@ -158,10 +158,8 @@ fn handshake(
 }
 
 fn certificate_problem(error: &std::io::Error) -> Option<&CertificateError> {
-    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(problem) => Some(problem),
-        _ => None,
-    }
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    if let rustls::Error::InvalidCertificate(problem) = error { Some(problem) } else { None }
 }
 
 /// Exporter and leaf key, from this side's own view of the connection.

@@ -27,7 +27,7 @@ fn vek(certs: &Path) -> Result<Option<Vek>, Failure> {
         (Some(_), Some(_)) => {
             Err(Failure::Usage(format!("{} holds both vcek.der and vlek.der", certs.display())))
         }
-        (vcek, vlek) => Ok(vcek.map(Vek::Vcek).or(vlek.map(Vek::Vlek))),
+        (of_chip, loaded) => Ok(of_chip.map(Vek::Vcek).or(loaded.map(Vek::Vlek))),
     }
 }
 

@@ -13,19 +13,19 @@ use crate::verdict::{Judgement, Row, Scope, Verdict};
 pub(crate) const SUMMARY_LINES: usize = 12;
 
 /// Longest observed or expected value in a row of the table, in characters.
-const CELL: usize = 46;
+const CELL: usize = 38;
 
-/// Where a line of a summary is cut, in characters.
-const SUMMARY_WIDTH: usize = 140;
+/// Where a list of checks in a summary is cut, in characters.
+const LIST: usize = 72;
 
 /// Results: written whole, coloured on a terminal only.
 pub(crate) fn stdout() -> Output<io::Stdout> {
-    Output { colour: io::stdout().is_terminal(), to: io::stdout() }
+    Output::new(io::stdout(), io::stdout().is_terminal())
 }
 
 /// Progress of a command that also judges, such as `chat`.
 pub(crate) fn stderr() -> Output<io::Stderr> {
-    Output { colour: io::stderr().is_terminal(), to: io::stderr() }
+    Output::new(io::stderr(), io::stderr().is_terminal())
 }
 
 /// One line of progress. Where stderr is gone there is nobody to tell.
@@ -33,10 +33,25 @@ pub(crate) fn progress(line: &str) {
     drop(writeln!(io::stderr(), "{}", printable(line)));
 }
 
-/// A stream, and whether it shows colours.
+/// A stream, and whether people look at it: only they get colours, and only
+/// their terminal must be kept from being steered.
 pub(crate) struct Output<W> {
-    colour: bool,
+    terminal: bool,
     to: W,
+}
+
+impl<W: Write> Output<W> {
+    pub(crate) fn new(to: W, terminal: bool) -> Self {
+        Self { terminal, to }
+    }
+
+    /// A model's words, at once; a file or pipe gets them as they are.
+    pub(crate) fn words(&mut self, text: &str) -> io::Result<()> {
+        let shown = |c: &char| !self.terminal || !c.is_control() || matches!(c, '\n' | '\t');
+        let text: String = text.chars().filter(shown).collect();
+        self.to.write_all(text.as_bytes())?;
+        self.to.flush()
+    }
 }
 
 impl<W: Write> Write for Output<W> {
@@ -51,7 +66,7 @@ impl<W: Write> Write for Output<W> {
 
 impl<W> Output<W> {
     fn paint(&self, colour: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.terminal { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     fn mark(&self, row: &Row) -> String {
@@ -73,6 +88,8 @@ pub(crate) fn json(judgement: &Judgement) -> io::Result<()> {
 /// Every check, then the verdict.
 pub(crate) fn full<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> io::Result<()> {
     let id = judgement.checks.iter().map(|row| row.id.len()).max().unwrap_or(0);
+    let (check, observed, expected) = ("check", "observed", "expected");
+    writeln!(out, "     {check:id$}  {observed:CELL$}  {expected:CELL$}  who vouches")?;
     for row in &judgement.checks {
         let (observed, expected) = (cell(&row.observed), cell(&row.expected));
         writeln!(
@@ -102,7 +119,7 @@ pub(crate) fn summary<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> i
     }
     for (source, ids) in passed_by_source(judgement) {
         let head = out.paint("32", "ok  ");
-        lines.push(format!("{head} {} checks, vouched for by {source}: {}", ids.len(), shortened(&ids)));
+        lines.push(format!("{head} {} checks, {source} vouches: {}", ids.len(), shortened(&ids)));
     }
     let off: Vec<&str> = ids(judgement, |row| row.result == CheckResult::NotRequired);
     if !off.is_empty() {
@@ -193,7 +210,7 @@ fn ids(judgement: &Judgement, which: impl Fn(&Row) -> bool) -> Vec<&str> {
 }
 
 fn shortened(ids: &[&str]) -> String {
-    cut(&ids.join(", "), SUMMARY_WIDTH)
+    cut(&ids.join(", "), LIST)
 }
 
 /// An earlier check failed, so this one says nothing of its own.
@@ -237,6 +254,15 @@ mod tests {
         assert_eq!(cell(&"ab".repeat(48)), "abababab…abababab");
         assert_eq!(cell("one of 1.55.40, 1.2"), "one of 1.55.40, 1.2");
         assert_eq!(cell(&"word ".repeat(40)).chars().count(), CELL);
+    }
+
+    #[test]
+    fn a_models_words_cannot_steer_the_terminal_and_reach_files_unchanged() {
+        for (terminal, shown) in [(true, "a[2Jb\n"), (false, "a\x1b[2Jb\n")] {
+            let mut out = Output::new(Vec::new(), terminal);
+            out.words("a\x1b[2Jb\n").unwrap();
+            assert_eq!(out.to, shown.as_bytes());
+        }
     }
 
     #[test]

@@ -86,8 +86,8 @@ pub(crate) struct Report {
     host_data: Vec<u8>,
     #[serde(serialize_with = "hexadecimal")]
     chip_id: Vec<u8>,
-    #[serde(serialize_with = "hexadecimal")]
-    report_data: Vec<u8>,
+    #[serde(rename = "report_data", serialize_with = "hexadecimal")]
+    data: Vec<u8>,
     vmpl: u32,
     reported_tcb: String,
     debug_allowed: bool,
@@ -130,8 +130,11 @@ pub(crate) fn of_client_error(error: &ClientError) -> Judgement {
         ClientError::Unreachable { .. } => (Verdict::Unavailable, "gateway.reachable", 15),
         ClientError::NoEvidence { .. } => (Verdict::Unavailable, "gateway.evidence", 15),
         ClientError::Certificate { .. } => (Verdict::Refused, "channel.certificate", 13),
-        ClientError::Protocol { .. } => (Verdict::Refused, "gateway.protocol", 10),
-        _ => (Verdict::Unavailable, "client", 15),
+        ClientError::Random => (Verdict::Unavailable, "client.random", 15),
+        // A refusal of evidence has a judgement of its own; what is new and unknown is refused.
+        ClientError::Protocol { .. } | ClientError::NotTrusted(_) | _ => {
+            (Verdict::Refused, "gateway.protocol", 10)
+        }
     };
     let row = Row {
         id: id.to_owned(),
@@ -164,7 +167,10 @@ fn fix_of(error: &ClientError) -> &'static str {
         ClientError::Certificate { .. } => {
             "give the CA that issued the gateway's certificate, or leave --ca out for the CVM's own CA"
         }
-        _ => "send nothing there: this is no Cube gateway, or something sits in between",
+        ClientError::Random => "look at the random source of this machine",
+        ClientError::Protocol { .. } | ClientError::NotTrusted(_) | _ => {
+            "send nothing there: this is no Cube gateway, or something sits in between"
+        }
     }
 }
 
@@ -204,7 +210,8 @@ fn without_policy(checks: &[CheckOutcome], facts: Option<&Facts>, context: Conte
         observed: "no policy was given".to_owned(),
         expected: "--policy FILE".to_owned(),
         source: "policy".to_owned(),
-        fix: "write down what you demand of software and machine; the observed values are above".to_owned(),
+        fix: "write down what you demand of software and machine, beginning with the observed values"
+            .to_owned(),
     };
     let mut checks = rows(checks);
     checks.push(absent);
@@ -242,7 +249,7 @@ impl Report {
             measurement: facts.measurement().to_vec(),
             host_data: facts.host_data().to_vec(),
             chip_id: facts.chip_id().to_vec(),
-            report_data: facts.report_data().to_vec(),
+            data: facts.report_data().to_vec(),
             vmpl: facts.vmpl(),
             reported_tcb: facts.reported_tcb().to_string(),
             debug_allowed: facts.debug_allowed(),

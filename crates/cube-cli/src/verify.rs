@@ -40,7 +40,9 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<u8, Failure> {
 
 async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
     if args.url.is_none() && (args.server.ca.is_some() || args.server.timeout.is_some()) {
-        return Err(Failure::Usage("--ca and --timeout go with a URL: nothing stored has a server".to_owned()));
+        return Err(Failure::Usage(
+            "--ca and --timeout go with a URL: nothing stored has a server".to_owned(),
+        ));
     }
     let yardstick = yardstick(args)?;
     match (&args.url, &args.bundle, &args.report, &args.certs) {

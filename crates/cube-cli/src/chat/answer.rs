@@ -1,17 +1,20 @@
 //! Prints an answer as it comes, and holds it to the rules of the stream.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use proto::inference::v1::{ChatEvent, FinishReason, StreamChatResponse, Usage, chat_event::Event};
 use tonic::Streaming;
 
 use super::{NEXT_EVENT, within};
-use crate::{failure::Failure, table};
+use crate::{
+    failure::Failure,
+    table::{self, Output},
+};
 
 /// Words go to stdout, reasoning and counts to stderr. A stream that ends
 /// without `Finished`, or loses an event, is a failed answer.
 pub(super) async fn print(mut events: Streaming<StreamChatResponse>) -> Result<u8, Failure> {
-    let mut answer = Answer::default();
+    let mut answer = Answer::to(table::stdout(), table::stderr());
     let ended = loop {
         match within(answer.patience(), events.message()).await {
             Ok(Some(response)) => {
@@ -23,18 +26,23 @@ pub(super) async fn print(mut events: Streaming<StreamChatResponse>) -> Result<u
             Err(failure) => break Err(failure),
         }
     };
-    writeln!(table::stdout())?;
+    answer.words.words("\n")?;
     ended.map(|()| 0)
 }
 
-#[derive(Default)]
-struct Answer {
+struct Answer<W, A> {
+    words: Output<W>,
+    aside: Output<A>,
     next: u64,
     finished: Option<FinishReason>,
     usage: Option<Usage>,
 }
 
-impl Answer {
+impl<W: Write, A: Write> Answer<W, A> {
+    fn to(words: Output<W>, aside: Output<A>) -> Self {
+        Self { words, aside, next: 0, finished: None, usage: None }
+    }
+
     fn patience(&self) -> std::time::Duration {
         if self.next == 0 { super::FIRST_EVENT } else { NEXT_EVENT }
     }
@@ -54,8 +62,8 @@ impl Answer {
                 Ok(())
             }
             _ if self.finished.is_some() => Err(broken("it goes on after its end")),
-            Event::Text(delta) => say(&delta.text),
-            Event::Reasoning(delta) => think(&delta.text),
+            Event::Text(delta) => Ok(self.words.words(&delta.text)?),
+            Event::Reasoning(delta) => Ok(self.aside.words(&delta.text)?),
             Event::Finished(finished) => {
                 self.finished = Some(finished.reason());
                 Ok(())
@@ -67,37 +75,20 @@ impl Answer {
         }
     }
 
-    fn end(&self) -> Result<(), Failure> {
+    fn end(&mut self) -> Result<(), Failure> {
         let finished = self.finished.ok_or_else(|| {
             Failure::Answer("the answer broke off: the stream ended without `finished`".to_owned())
         })?;
         if finished == FinishReason::Length {
-            table::progress("the answer was cut at the token limit");
+            writeln!(self.aside, "the answer was cut at the token limit")?;
         }
         if let Some(usage) = self.usage {
             let about = if usage.estimated { "about " } else { "" };
             let (prompt, answer) = (usage.prompt_tokens, usage.completion_tokens);
-            table::progress(&format!("{about}{prompt} prompt and {answer} answer tokens"));
+            writeln!(self.aside, "{about}{prompt} prompt and {answer} answer tokens")?;
         }
         Ok(())
     }
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    let mut out = table::stdout();
-    write!(out, "{}", shown(text, std::io::stdout().is_terminal()))?;
-    Ok(out.flush()?)
-}
-
-fn think(text: &str) -> Result<(), Failure> {
-    write!(table::stderr(), "{}", shown(text, std::io::stderr().is_terminal()))?;
-    Ok(())
-}
-
-/// A model's words must not steer the terminal; a file gets them as they are.
-fn shown(text: &str, terminal: bool) -> String {
-    let safe = |c: &char| !terminal || !c.is_control() || matches!(c, '\n' | '\t');
-    text.chars().filter(safe).collect()
 }
 
 #[cfg(test)]
@@ -107,7 +98,7 @@ mod tests {
     use super::*;
 
     fn feed(events: Vec<(u64, Event)>) -> Result<(), Failure> {
-        let mut answer = Answer::default();
+        let mut answer = Answer::to(Output::new(Vec::new(), false), Output::new(Vec::new(), false));
         for (sequence, event) in events {
             answer.take(Some(ChatEvent { sequence, event: Some(event) }))?;
         }
@@ -142,11 +133,5 @@ mod tests {
         ] {
             assert!(feed(events).is_err(), "{what}");
         }
-    }
-
-    #[test]
-    fn words_cannot_steer_a_terminal() {
-        assert_eq!(shown("a\x1b[2Jb\n", true), "a[2Jb\n");
-        assert_eq!(shown("a\x1bb", false), "a\x1bb");
     }
 }

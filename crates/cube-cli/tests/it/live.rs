@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use attested_client::{AttestedChannel, Error, Limits, ServerTrust};
 use axum::http::StatusCode;
+use proto::inference::v1::{ListModelsRequest, model_service_client::ModelServiceClient};
+use service_runtime::{Clock, SystemClock};
+use snp_evidence::{Policy, TrustRoots, UnixTime};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -186,4 +190,23 @@ async fn a_saved_bundle_is_judged_by_the_savers_own_values() {
         let run = cube(&wrong).await;
         assert_eq!(run.code, 13, "{flag}: {}", run.stdout);
     }
+}
+
+#[tokio::test]
+async fn the_library_hands_out_a_channel_only_for_accepted_evidence() {
+    let roots = TrustRoots::simulated(&std::fs::read(world().root_file()).unwrap()).unwrap();
+    let policy = Policy::parse(&std::fs::read(world().policy_file()).unwrap()).unwrap();
+    let (trust, now) = (ServerTrust::EvidenceAlone, UnixTime(SystemClock.unix()));
+    let dial = async |gateway: &Gateway| {
+        let target = gateway.url().parse().unwrap();
+        AttestedChannel::connect(&target, &trust, Limits::default(), &roots, &policy, now).await
+    };
+    let honest = Gateway::behaving(Behaviour::Honest).await;
+    let mut client = ModelServiceClient::new(dial(&honest).await.unwrap());
+    let models = client.list_models(ListModelsRequest::default()).await.unwrap().into_inner().models;
+    assert_eq!(models.len(), 2);
+
+    let lying = Gateway::behaving(Behaviour::OtherKeyListed).await;
+    let Err(Error::NotTrusted(refusal)) = dial(&lying).await else { panic!("a channel was handed out") };
+    assert_eq!(refusal.reason(), "manifest.tls_key");
 }

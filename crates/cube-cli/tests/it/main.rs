@@ -1,5 +1,12 @@
 //! The built `cube` binary against real evidence, and against gateways that
 //! tell the truth, lie, or say nothing.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that cannot go on should say so at once"
+)]
 
 mod chat;
 mod gateway;
