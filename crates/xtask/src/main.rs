@@ -5,6 +5,7 @@
 
 mod backend;
 mod bench;
+mod clients;
 mod demo;
 mod shell;
 mod tests;

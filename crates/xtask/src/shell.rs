@@ -51,6 +51,15 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
+/// Makes a Python environment below `home`, and returns its pip.
+pub(crate) fn venv(home: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(home)?;
+    let venv = home.join("venv");
+    run(Command::new("python3").arg("-m").arg("venv").arg(&venv))
+        .context("python3 with its venv module is needed (Debian: apt-get install python3-venv)")?;
+    Ok(venv.join("bin/pip"))
+}
+
 /// cargo's view of the workspace: packages, the resolved graph, the target folder.
 pub(crate) fn metadata() -> Result<serde_json::Value> {
     let json = output(&mut cargo(&["metadata", "--format-version", "1", "--locked"]))?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    backend,
+    backend, clients,
     shell::{cargo, progress, run},
     tidy,
 };
@@ -12,6 +12,7 @@ use crate::{
 pub(crate) fn test() -> Result<()> {
     // The end-to-end tests drive a real model server and the processes themselves.
     backend::install()?;
+    clients::install()?;
     run(&mut cargo(&["build", "--locked", "--workspace", "--bins"]))?;
     run(&mut cargo(&["test", "--locked", "--workspace"]))
 }

@@ -1,0 +1,18 @@
+//! `backend-adapter` on simulated hardware: the shipped library, the simulator's root.
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::Result;
+use clap::Parser;
+use dev_stack::{ServiceArgs, load_roots};
+use service_runtime::{SystemClock, block_on, init_logs};
+
+fn main() -> Result<ExitCode> {
+    let args = ServiceArgs::parse();
+    let config = backend_adapter::Config::load(&args.config)?;
+    let roots = load_roots(&args)?;
+    init_logs(&config.log_level).map_err(anyhow::Error::msg)?;
+    let listen = config.listen;
+    let bind = async move || tokio::net::TcpListener::bind(listen).await;
+    Ok(block_on(|shutdown| backend_adapter::run(config, roots, bind, Arc::new(SystemClock), shutdown)))
+}

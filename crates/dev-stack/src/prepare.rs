@@ -1,0 +1,132 @@
+//! Writes the folder of one run.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use aws_lc_rs::digest::{SHA256, digest};
+use service_runtime::{BackendAddress, Clock};
+use snp_simulator::{ChipSpec, Guest, Product, SimulatedRoot};
+
+use crate::files::{Files, Role};
+
+/// What differs between runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `openai` or `ollama`.
+    pub backend_kind: String,
+    /// The model server.
+    pub backend: BackendAddress,
+    /// Public address of the gateway.
+    pub gateway: SocketAddr,
+    /// mTLS address of attestation-svc.
+    pub attestation: SocketAddr,
+    /// mTLS address of the adapter.
+    pub adapter: SocketAddr,
+    /// The generation that is simulated.
+    pub product: Product,
+}
+
+impl Options {
+    /// The ordinary ports on one loopback address.
+    pub fn on(ip: std::net::IpAddr, backend_kind: &str, backend: BackendAddress) -> Self {
+        Self {
+            backend_kind: backend_kind.to_owned(),
+            backend,
+            gateway: (ip, 8443).into(),
+            attestation: (ip, 8444).into(),
+            adapter: (ip, 8445).into(),
+            product: Product::Genoa,
+        }
+    }
+}
+
+/// Launch measurement of the simulated guest; nothing real measures to it.
+const MEASUREMENT: [u8; 48] = [0xC0; 48];
+
+/// Makes a new simulated machine under a new root, and writes everything the services read.
+pub fn prepare(folder: &Path, options: &Options, clock: &dyn Clock) -> Result<Files> {
+    let files = Files::below(folder);
+    private_folder(folder)?;
+    private_folder(&files.run_dir())?;
+    let root = SimulatedRoot::generate(options.product, clock.unix())?;
+    let processor = root.make_processor(&ChipSpec::random(options.product)?)?;
+    write(&files.machine(), processor.to_json())?;
+    write(&files.root(), root.root_pem())?;
+    let policy = policy_text(options.product, None);
+    write(&files.policy(), &policy)?;
+    let measured = measured_text(options, &policy);
+    write(&files.measured(), &measured)?;
+    let host_data = sha256(measured.as_bytes());
+    write(&files.client_policy(), policy_text(options.product, Some(&host_data)))?;
+    let guest = Guest { measurement: MEASUREMENT, host_data, ..Guest::default() };
+    write(&files.guest(), guest.to_json())?;
+    for role in Role::ALL {
+        write(&files.config(role), config_text(role, options))?;
+    }
+    Ok(files)
+}
+
+fn private_folder(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| path.display().to_string())
+}
+
+/// Everything here is private to the run; the machine file holds a private key.
+fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
+    use std::io::Write;
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_ref())).with_context(|| path.display().to_string())
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
+}
+
+/// The CVM's own policy cannot pin HOST_DATA, whose digest covers this policy's; the services compare
+/// HOST_DATA with the measured configuration themselves. A relying party's policy pins it.
+fn policy_text(product: Product, host_data: Option<&[u8; 32]>) -> String {
+    let (host_data, identity) = match host_data {
+        Some(digest) => (format!("{{ allow = [\"{}\"] }}", hex::encode(digest)), "\"require\""),
+        None => (
+            "{ off = \"the services compare it with the measured configuration\" }".to_owned(),
+            "{ off = \"the services are inside the instance\" }",
+        ),
+    };
+    include_str!("policy.toml")
+        .replace("@PRODUCT@", &product.name().to_lowercase())
+        .replace("@MEASUREMENT@", &hex::encode(MEASUREMENT))
+        .replace("\"@HOST_DATA@\"", &host_data)
+        .replace("\"@IDENTITY@\"", identity)
+}
+
+fn measured_text(options: &Options, policy: &str) -> String {
+    let uid = nix::unistd::getuid();
+    let policy = hex::encode(sha256(policy.as_bytes()));
+    let (kind, address, ip) = (&options.backend_kind, &options.backend, options.gateway.ip());
+    format!(
+        "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{policy}\"\n\n\
+         [identity.gateway]\nuid = {uid}\n\n[identity.adapter]\nuid = {uid}\n\n\
+         [backend]\nkind = \"{kind}\"\naddress = \"{address}\"\n\n\
+         [public]\nnames = [\"localhost\", \"{ip}\"]\n"
+    )
+}
+
+fn config_text(role: Role, options: &Options) -> String {
+    let common = "measured = \"measured.toml\"\npolicy = \"policy.toml\"\nrun_dir = \"run\"\n";
+    let own = match role {
+        Role::Attestation => format!("listen = \"{}\"\n", options.attestation),
+        Role::Adapter => format!("listen = \"{}\"\n", options.adapter),
+        Role::Gateway => format!(
+            "listen = \"{}\"\nattestation_svc = \"{}\"\nadapter = \"{}\"\naccess = \"anonymous\"\n",
+            options.gateway, options.attestation, options.adapter
+        ),
+    };
+    format!("{common}{own}\n[log]\nlevel = \"info\"\n")
+}

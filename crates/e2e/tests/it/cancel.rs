@@ -1,0 +1,55 @@
+//! A client that leaves takes the backend's work with it, in every phase.
+
+use e2e::fake_backend::{Head, Script, Step};
+use proto::inference::v1::{ChatRequest, inference_service_client::InferenceServiceClient};
+
+use crate::{
+    chain::post,
+    rig::{Rig, spec},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_closes_the_backend_connection() {
+    for kind in ["openai", "ollama"] {
+        let rig = Rig::serving(kind).await;
+        let mut connection = 0;
+        for silence in [Script::head(Head::Never), Script::answer([Step::Stall])] {
+            // Prefill silence, streamed and unary.
+            rig.backend.script(silence.clone());
+            let streaming = tokio::time::timeout(std::time::Duration::from_secs(3600), rig.stream_chat());
+            leave_once_received(&rig, connection, streaming).await;
+            connection += 1;
+            rig.backend.script(silence.clone());
+            let channel = rig.channel().await;
+            let mut client = InferenceServiceClient::new(channel);
+            let unary = client.chat(ChatRequest { spec: Some(spec("hello")) });
+            leave_once_received(&rig, connection, unary).await;
+            connection += 1;
+            // The same over HTTP.
+            rig.backend.script(silence);
+            leave_once_received(&rig, connection, post(&rig, true)).await;
+            connection += 1;
+        }
+        // In mid-stream.
+        rig.backend.script(Script::answer([Step::text("one"), Step::Stall]));
+        let mut stream = rig.stream_chat().await.unwrap();
+        stream.message().await.unwrap().unwrap();
+        drop(stream);
+        rig.backend.closed(connection).await.unwrap();
+    }
+}
+
+/// Polls `call` until the backend has its request, drops it, and waits for the backend connection to close.
+async fn leave_once_received<F: Future>(rig: &Rig, connection: usize, call: F) {
+    {
+        let mut call = std::pin::pin!(call);
+        tokio::select! {
+            biased;
+            received = rig.backend.received(connection) => drop(received.unwrap()),
+            _ = call.as_mut() => {
+                // A stream whose head came before its first event: the answer is dropped here.
+            }
+        }
+    }
+    rig.backend.closed(connection).await.unwrap();
+}

@@ -1,0 +1,83 @@
+//! The door: shut before the first lease, shut after the last, open again by itself.
+
+use dev_stack::Role;
+use e2e::fake_backend::Script;
+use nix::sys::signal::Signal;
+use proto::inference::v1::{ChatRequest, inference_service_client::InferenceServiceClient};
+use tonic::Code;
+
+use crate::{
+    chain::post,
+    rig::{Rig, spec},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_attestation_nothing_is_bound_and_the_services_give_up() {
+    let mut rig = Rig::prepared("openai").await;
+    for role in [Role::Gateway, Role::Adapter] {
+        let config = rig.files().config(role);
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, format!("start_timeout_s = 2\n{text}")).unwrap();
+        rig.stack.start(role).unwrap();
+    }
+    assert!(!rig.port_is_bound());
+    for role in [Role::Gateway, Role::Adapter] {
+        let status = rig.blocking(|rig| rig.stack.wait(role)).unwrap();
+        assert_eq!(status.code(), Some(7), "{role:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bit_of_the_measurement_off_and_nobody_serves() {
+    let mut rig = Rig::prepared("openai").await;
+    let guest = std::fs::read_to_string(rig.files().guest()).unwrap();
+    std::fs::write(rig.files().guest(), guest.replacen("c0c0c0", "c0c0c1", 1)).unwrap();
+    for role in Role::ALL {
+        rig.stack.start(role).unwrap();
+    }
+    let status = rig.blocking(|rig| rig.stack.wait(Role::Attestation)).unwrap();
+    assert_eq!(status.code(), Some(4));
+    let log = std::fs::read_to_string(rig.files().log(Role::Attestation)).unwrap();
+    assert!(log.contains("measurement"), "the log names the check: {log}");
+    assert!(!rig.port_is_bound());
+}
+
+/// The longest story, told once: attestation-svc dies; the gateway sleeps through it and wakes; a
+/// stream is cut; nothing is answered; attestation-svc comes back and so does the service.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_attestation_dies_the_door_shuts_and_opens_again_after_its_restart() {
+    let mut rig = Rig::serving("openai").await;
+    rig.backend.script(Script::paced(3));
+    let mut open = rig.stream_chat().await.unwrap();
+    let channel = rig.channel().await;
+    rig.backend.go_on(1);
+    open.message().await.unwrap().unwrap();
+
+    rig.blocking(|rig| rig.stack.kill(Role::Attestation)).unwrap();
+    rig.stack.signal(Role::Gateway, Signal::SIGSTOP).unwrap();
+    rig.wait_for(Role::Adapter, "lapsed");
+    rig.stack.signal(Role::Gateway, Signal::SIGCONT).unwrap();
+
+    let cut = loop {
+        match open.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a cut stream looked complete"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(cut.code(), Code::Unavailable, "{cut}");
+    let asked = rig.backend.requests().len();
+    let refused = InferenceServiceClient::new(channel)
+        .chat(ChatRequest { spec: Some(spec("hello")) })
+        .await
+        .unwrap_err();
+    assert_eq!(proto::reason_of(&refused).as_deref(), Some("ATTESTATION_LAPSED"), "{refused}");
+    assert_eq!(rig.backend.requests().len(), asked, "nothing reached the model server");
+    assert!(rig.port_is_bound(), "after a lapse the port stays, to say no");
+
+    rig.stack.start(Role::Attestation).unwrap();
+    rig.wait_for(Role::Gateway, "lease is live");
+    rig.wait_for(Role::Adapter, "lease is live");
+    let (status, body) = post(&rig, false).await;
+    assert_eq!(status, 200, "{body}");
+}

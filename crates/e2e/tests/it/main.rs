@@ -1,0 +1,16 @@
+//! The whole chain with real processes: three services on simulated hardware, a
+//! scripted model server, and clients outside.
+//!
+//! Each test has a stack of its own on a loopback address of its own, so that all
+//! run side by side on the ordinary ports.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod cancel;
+mod chain;
+mod cli;
+mod door;
+mod identity;
+mod model;
+mod refusals;
+mod rig;
+mod stock_clients;

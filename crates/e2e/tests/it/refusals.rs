@@ -1,0 +1,88 @@
+//! Programs that must not start, and say why.
+
+use std::process::{Command, Output};
+
+use dev_stack::Role;
+
+use crate::rig::{PATIENCE, Rig, program};
+
+fn shipped(role: Role, rig: &Rig) -> Command {
+    let mut command = Command::new(program(role.service()));
+    command.arg("--config").arg(rig.files().config(role));
+    command
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shipped_services_refuse_simulated_evidence_with_exit_3() {
+    let mut rig = Rig::prepared("openai").await;
+    rig.stack.start(Role::Attestation).unwrap();
+    rig.blocking(|rig| rig.stack.wait_for(Role::Attestation, "\"serving\"", PATIENCE)).unwrap();
+    for role in [Role::Gateway, Role::Adapter] {
+        let output = rig.blocking(|rig| shipped(role, rig).output()).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{role:?}: {}", text(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shipped_attestation_without_a_device_exits_5() {
+    if std::path::Path::new("/dev/sev-guest").exists() {
+        println!("skipped: this machine has a guest device");
+        return;
+    }
+    let rig = Rig::prepared("openai").await;
+    let output = shipped(Role::Attestation, &rig).output().unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output));
+    assert!(text(&output).contains("/dev/sev-guest"), "{}", text(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_configuration_exits_2_and_names_every_problem() {
+    let rig = Rig::prepared("openai").await;
+    for role in Role::ALL {
+        let config = rig.files().config(role);
+        let good = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, format!("surprise = 1\n{}", good.replace("measured.toml", "gone.toml"))).unwrap();
+        for flags in [&[][..], &["--check-config"]] {
+            let output = shipped(role, &rig).args(flags).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{role:?}: {}", text(&output));
+            assert!(text(&output).contains("surprise") && text(&output).contains("gone.toml"), "{}", text(&output));
+        }
+        std::fs::write(&config, good).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_configuration_file_is_named() {
+    for role in Role::ALL {
+        let mut command = Command::new(program(role.service()));
+        let output = command.args(["--config", "/nonexistent/cube.toml"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{role:?}");
+        assert!(text(&output).contains("/nonexistent/cube.toml"), "{}", text(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_is_not_the_measured_one_is_refused() {
+    let mut rig = Rig::prepared("openai").await;
+    let policy = rig.files().policy();
+    let edited = std::fs::read_to_string(&policy).unwrap() + "\n# one more line\n";
+    std::fs::write(&policy, edited).unwrap();
+    rig.stack.start(Role::Attestation).unwrap();
+    let status = rig.blocking(|rig| rig.stack.wait(Role::Attestation)).unwrap();
+    assert!(matches!(status.code(), Some(2 | 4)), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_measured_configuration_that_host_data_does_not_name_is_refused() {
+    let mut rig = Rig::prepared("openai").await;
+    let measured = rig.files().measured();
+    let edited = std::fs::read_to_string(&measured).unwrap() + "\n# one more line\n";
+    std::fs::write(&measured, edited).unwrap();
+    rig.stack.start(Role::Attestation).unwrap();
+    let status = rig.blocking(|rig| rig.stack.wait(Role::Attestation)).unwrap();
+    assert_eq!(status.code(), Some(4));
+}

@@ -1,0 +1,116 @@
+//! One stack with its clients.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
+
+use attested_client::{AttestedChannel, Binding, Limits, ServerTrust, Unattested, fresh_nonce};
+use dev_stack::{Files, Options, Role, Stack, prepare};
+use e2e::fake_backend::FakeBackend;
+use proto::inference::v1::{
+    ChatSpec, ContentPart, Message, StreamChatRequest, StreamChatResponse, content_part,
+    inference_service_client::InferenceServiceClient,
+};
+use service_runtime::{BackendAddress, Clock, SystemClock};
+use snp_evidence::{Policy, TrustRoots, UnixTime};
+use tempfile::TempDir;
+use tonic::Streaming;
+
+/// Generous: nothing here is decided by how fast it is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A stack, its model server, and where it answers.
+pub(crate) struct Rig {
+    pub(crate) stack: Stack,
+    pub(crate) backend: FakeBackend,
+    pub(crate) url: String,
+    pub(crate) ip: IpAddr,
+    _folder: TempDir,
+}
+
+impl Rig {
+    /// Everything written, nothing started.
+    pub(crate) async fn prepared(kind: &str) -> Self {
+        let backend = FakeBackend::start().await.unwrap();
+        let ip = own_address();
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::on(ip, kind, BackendAddress::Tcp(backend.address()));
+        let files = prepare(folder.path(), &options, &SystemClock).unwrap();
+        let stack = Stack::new(files).unwrap();
+        Self { stack, backend, url: format!("https://{}", options.gateway), ip, _folder: folder }
+    }
+
+    /// Up and serving.
+    pub(crate) async fn serving(kind: &str) -> Self {
+        let mut rig = Self::prepared(kind).await;
+        rig.blocking(|rig| rig.stack.start_all(PATIENCE)).unwrap();
+        rig
+    }
+
+    /// Runs what blocks (processes, their logs) without stopping the runtime.
+    pub(crate) fn blocking<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        tokio::task::block_in_place(|| work(self))
+    }
+
+    pub(crate) fn wait_for(&mut self, role: Role, text: &str) {
+        self.blocking(|rig| rig.stack.wait_for(role, text, PATIENCE)).unwrap();
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        self.stack.files()
+    }
+
+    pub(crate) fn port_is_bound(&self) -> bool {
+        std::net::TcpStream::connect((self.ip, 8443)).is_ok()
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        Policy::parse(&std::fs::read(self.files().client_policy()).unwrap()).unwrap()
+    }
+
+    pub(crate) fn roots(&self) -> TrustRoots {
+        TrustRoots::simulated(&std::fs::read(self.files().root()).unwrap()).unwrap()
+    }
+
+    /// A verified connection, as `cube` makes it.
+    pub(crate) async fn channel(&self) -> AttestedChannel {
+        let target = self.url.parse().unwrap();
+        let dialled =
+            Unattested::dial(&target, &ServerTrust::EvidenceAlone, Limits::default()).await.unwrap();
+        let offer = dialled.ask(fresh_nonce().unwrap(), Binding::TlsExporter).await.unwrap();
+        let now = UnixTime(SystemClock.unix());
+        offer.appraise(&self.roots(), &self.policy(), now).unwrap()
+    }
+
+    pub(crate) async fn stream_chat(&self) -> Result<Streaming<StreamChatResponse>, tonic::Status> {
+        let mut client = InferenceServiceClient::new(self.channel().await);
+        let request = StreamChatRequest { spec: Some(spec("hello")) };
+        client.stream_chat(request).await.map(tonic::Response::into_inner)
+    }
+}
+
+/// One user message to the fake's model.
+pub(crate) fn spec(text: &str) -> ChatSpec {
+    let part = ContentPart { part: Some(content_part::Part::Text(text.to_owned())) };
+    let role = proto::inference::v1::Role::User.into();
+    let message = Message { role, content: vec![part], ..Message::default() };
+    ChatSpec { model: "fake".into(), messages: vec![message], ..ChatSpec::default() }
+}
+
+/// The path of a program that cargo built beside this one.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let path = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(name);
+    assert!(path.exists(), "{} is missing; run `cargo build --workspace --bins`", path.display());
+    path
+}
+
+/// 127.0.0.0/8 is all ours: one address per stack.
+fn own_address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., second, third] = std::process::id().to_be_bytes();
+    // Never 127.0: that is where everybody else is.
+    IpAddr::V4(Ipv4Addr::new(127, second | 0x80, third, NEXT.fetch_add(1, Ordering::Relaxed)))
+}

@@ -1,0 +1,66 @@
+//! Official clients, unchanged, when trust lapses in mid-stream: they must raise.
+
+use std::{
+    io::{BufRead, BufReader, Lines},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use dev_stack::Role;
+use e2e::fake_backend::Script;
+use prost::Message;
+use proto::inference::v1::StreamChatRequest;
+
+use crate::rig::{Rig, program, spec};
+
+const SCRIPT: &str = include_str!("stock_clients.py");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lapse_in_mid_stream_makes_official_clients_raise() {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/clients/venv/bin/python");
+    if !python.exists() {
+        println!("skipped: no Python clients in .cache; `cargo xtask test` installs them");
+        return;
+    }
+    let mut rig = Rig::serving("openai").await;
+    let ca = trusted_ca(&mut rig);
+    let clients: Vec<_> = ["openai", "grpc"].into_iter().map(|kind| start(&mut rig, &python, kind, &ca)).collect();
+    rig.blocking(|rig| rig.stack.kill(Role::Attestation)).unwrap();
+    for (kind, mut child, mut lines) in clients {
+        let last = rig.blocking(|_| lines.next()).unwrap().unwrap();
+        assert!(last.starts_with("raised"), "{kind}: {last}");
+        assert!(last.contains("lease") || last.contains("ATTESTATION_LAPSED"), "{kind} is told why: {last}");
+        child.wait().unwrap();
+    }
+}
+
+type Client = (&'static str, Child, Lines<BufReader<ChildStdout>>);
+
+/// Starts a client and waits until its first piece came.
+fn start(rig: &mut Rig, python: &Path, kind: &'static str, ca: &Path) -> Client {
+    rig.backend.script(Script::paced(2));
+    rig.backend.go_on(1);
+    let request = hex::encode(StreamChatRequest { spec: Some(spec("hello")) }.encode_to_vec());
+    let mut child = Command::new(python)
+        .args(["-c", SCRIPT, kind, &rig.url])
+        .arg(ca)
+        .arg(request)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(rig.blocking(|_| lines.next()).unwrap().unwrap(), "first", "{kind}");
+    (kind, child, lines)
+}
+
+/// The CA that the evidence vouches for, as a stock client is given it.
+fn trusted_ca(rig: &mut Rig) -> PathBuf {
+    let path = rig.files().ca();
+    let mut cube = Command::new(program("cube"));
+    cube.args(["trust", &rig.url, "--policy"]).arg(rig.files().client_policy());
+    cube.arg("--allow-simulated").arg(rig.files().root());
+    let output = rig.blocking(|_| cube.output()).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::write(&path, output.stdout).unwrap();
+    path
+}
