@@ -71,6 +71,18 @@ pub(super) fn tcb_reserved(s: &Subject<'_>) -> Judged {
     ))
 }
 
+/// The ARK and ASK that we carry; an ASVK comes along and is compared by `chain.offered_ca`.
+pub(super) fn pinned_root(s: &Subject<'_>) -> Judged {
+    let product = s.product()?;
+    let expected = format!("pinned ARK and ASK for {product}");
+    let Some(set) = s.roots.of(product) else {
+        return Ok(Finding::of(false, format!("no roots for {product}"), expected));
+    };
+    let met = sha256(&set.ark) == set.pins.ark && sha256(&set.ask) == set.pins.ask;
+    let kind = if s.roots.is_simulated() { "simulator" } else { "AMD" };
+    Ok(Finding::of(met, format!("{kind} ARK {}", hex::encode(sha256(&set.ark))), expected))
+}
+
 pub(super) fn offered_ca(s: &Subject<'_>) -> Judged {
     let stranger = chain::offered_stranger(&s.evidence.endorsements, s.root_set()?);
     let observed =
@@ -84,23 +96,6 @@ pub(super) fn asvk_present(s: &Subject<'_>) -> Judged {
     }
     let found = s.evidence.endorsements.asvk.is_some();
     Ok(Finding::of(found, if found { "present" } else { "missing" }, "ASVK certificate"))
-}
-
-pub(super) fn pinned_root(s: &Subject<'_>) -> Judged {
-    let product = s.product()?;
-    let expected = format!("pinned ARK and issuer for {product}");
-    let Some(set) = s.roots.of(product) else {
-        return Ok(Finding::of(false, format!("no roots for {product}"), expected));
-    };
-    let issuer = match s.vek()? {
-        Vek::Vcek(_) => sha256(&set.ask) == set.pins.ask,
-        Vek::Vlek(_) => {
-            s.evidence.endorsements.asvk.as_ref().is_some_and(|asvk| sha256(asvk) == set.pins.asvk)
-        }
-    };
-    let kind = if s.roots.is_simulated() { "simulator" } else { "AMD" };
-    let observed = format!("{kind} ARK {}", hex::encode(sha256(&set.ark)));
-    Ok(Finding::of(issuer && sha256(&set.ark) == set.pins.ark, observed, expected))
 }
 
 pub(super) fn chain_form(s: &Subject<'_>) -> Judged {

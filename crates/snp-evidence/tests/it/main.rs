@@ -1,5 +1,6 @@
 //! The verifier from outside: real evidence, forged evidence, damaged evidence, bundles, published vectors.
 
+mod arbitrary;
 mod bits;
 mod bundles;
 mod forged;
@@ -7,3 +8,4 @@ mod policies;
 mod real;
 mod support;
 mod vectors;
+mod world;

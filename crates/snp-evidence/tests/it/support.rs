@@ -5,12 +5,12 @@ use std::{fs, path::PathBuf};
 use snp_evidence::{Endorsements, Evidence, EvidenceFormat, Policy, UnixTime, Vek};
 use x509_parser::pem::Pem;
 
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// The folder of captured evidence, if it lies beside the workspace.
-pub fn captured() -> Option<PathBuf> {
+pub(crate) fn captured() -> Option<PathBuf> {
     let folder = root().join("../shared/evidence");
     if !folder.join("index.json").exists() {
         println!("skipped: ../shared is absent");
@@ -20,9 +20,10 @@ pub fn captured() -> Option<PathBuf> {
 }
 
 /// One captured report with what lies beside it.
-pub fn load(folder: &std::path::Path) -> Evidence {
+pub(crate) fn load(folder: &std::path::Path) -> Evidence {
     let file = |name: &str| fs::read(folder.join(name)).ok();
-    let pem = |name: &str| file(name).map(|pem| Pem::iter_from_buffer(&pem).next().unwrap().unwrap().contents);
+    let pem =
+        |name: &str| file(name).map(|pem| Pem::iter_from_buffer(&pem).next().unwrap().unwrap().contents);
     Evidence {
         format: EvidenceFormat::AmdSevSnp,
         report: file("report.bin").unwrap(),
@@ -36,16 +37,16 @@ pub fn load(folder: &std::path::Path) -> Evidence {
     }
 }
 
-pub fn policy(name: &str) -> Policy {
+pub(crate) fn policy(name: &str) -> Policy {
     Policy::parse(policy_text(name).as_bytes()).unwrap_or_else(|errors| panic!("{name}: {errors}"))
 }
 
-pub fn policy_text(name: &str) -> String {
+pub(crate) fn policy_text(name: &str) -> String {
     fs::read_to_string(root().join("conformance/policies").join(name)).unwrap()
 }
 
 /// A policy with some rules replaced: each edit is a whole line's beginning and its new text.
-pub fn edited(name: &str, edits: &[(&str, &str)]) -> Policy {
+pub(crate) fn edited(name: &str, edits: &[(&str, &str)]) -> Policy {
     let mut text = policy_text(name);
     for (rule, value) in edits {
         let line = text.lines().find(|line| line.starts_with(&format!("{rule} = "))).unwrap().to_owned();
@@ -54,6 +55,6 @@ pub fn edited(name: &str, edits: &[(&str, &str)]) -> Policy {
     Policy::parse(text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-pub fn at(text: &str) -> UnixTime {
+pub(crate) fn at(text: &str) -> UnixTime {
     UnixTime::parse_rfc3339(text).unwrap()
 }
