@@ -57,7 +57,17 @@ fn check_file(name: &str, text: &str) -> Vec<String> {
     if rust && makes_roots(name, text) {
         findings.push(format!("{name} makes trust roots; services take them as an argument"));
     }
+    if rust && name.contains("src/") && delays_packets(text) {
+        findings.push(format!("{name} dials or accepts TCP without set_nodelay(true)"));
+    }
     findings
+}
+
+/// Small frames must not wait for acknowledgements; tests and tools may.
+fn delays_packets(text: &str) -> bool {
+    let code = text.split("#[cfg(test)]").next().unwrap_or(text);
+    let opens = [concat!("TcpStream::", "connect("), concat!("listener.", "accept()")];
+    opens.iter().any(|word| code.contains(word)) && !code.contains("set_nodelay(true)")
 }
 
 /// Rule 12: in service crates only `main` names AMD's roots, and nothing names others. Tests may.
@@ -83,6 +93,13 @@ mod tests {
     fn a_way_around_verification_is_found() {
         let line = format!("curl -{} https://localhost", "k");
         assert_eq!(check_file("README.md", &line).len(), 1);
+    }
+
+    #[test]
+    fn a_socket_that_delays_packets_is_found() {
+        let dial = format!("TcpStream::{}(a)", "connect");
+        assert!(delays_packets(&dial));
+        assert!(!delays_packets(&format!("{dial}; s.set_nodelay(true)")));
     }
 
     #[test]
