@@ -12,7 +12,6 @@ use bytes::Bytes;
 use proto::inference::v1::{BackendKind as ModelKind, ChatEvent, ChatSpec, Model};
 use service_runtime::BackendKind;
 
-#[allow(unused_imports)]
 pub(crate) use refusal::by_status;
 
 use crate::{

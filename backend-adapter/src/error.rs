@@ -52,6 +52,9 @@ pub enum BackendError {
     /// The answer ended without its end marker.
     #[error("the model server's answer ended early: {0}")]
     Truncated(&'static str),
+    /// The leave to serve ended: the lease, or the attachment of the caller's connection.
+    #[error("the leave to serve this request ended")]
+    Lapsed,
     /// The model server was silent for too long.
     #[error("the model server was silent for longer than the limit ({0})")]
     Timeout(Phase),
@@ -78,8 +81,6 @@ impl fmt::Display for Cause {
 /// What was being waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The connection.
-    Connect,
     /// The first token; loading the model and reading the prompt are part of it.
     FirstToken,
     /// The next frame.
@@ -92,7 +93,6 @@ impl Phase {
     /// Stable name, for `ErrorInfo` metadata `phase`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Connect => "connect",
             Self::FirstToken => "first_token",
             Self::Idle => "idle",
             Self::Answer => "answer",

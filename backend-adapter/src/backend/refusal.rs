@@ -12,12 +12,10 @@ pub(crate) fn by_status(status: StatusCode, body: &[u8]) -> BackendError {
     if let Some(known) = known_phrase(&String::from_utf8_lossy(body)) {
         return known;
     }
-    match code {
-        404 if !has_error(body) => {
-            BackendError::Protocol("it has no such endpoint; check backend.kind and backend.address")
-        }
-        _ => by_code(code, Cause::Status(code)),
+    if status == StatusCode::NOT_FOUND && !has_error(body) {
+        return BackendError::Protocol("it has no such endpoint; check backend.kind and backend.address");
     }
+    by_code(code, Cause::Status(code))
 }
 
 /// What an error object (OpenAI's) or text (Ollama's) inside a 200 answer means.
@@ -29,6 +27,8 @@ pub(super) fn in_answer(error: &Value) -> BackendError {
 
 fn by_code(code: u16, cause: Cause) -> BackendError {
     match code {
+        // The deployment lacks a credential; the caller cannot mend it.
+        401 | 403 | 407 => BackendError::Failed(cause),
         404 => BackendError::ModelNotFound,
         408 | 504 => BackendError::Timeout(Phase::Answer),
         413 => BackendError::TooLarge,
@@ -80,7 +80,7 @@ mod tests {
         let echo = r#"{"error":{"message":"secret-prompt","type":"BadRequestError","code":400}}"#;
         for (code, means) in [
             (400, BackendError::Refused(Cause::Status(400))),
-            (401, BackendError::Refused(Cause::Status(401))),
+            (401, BackendError::Failed(Cause::Status(401))),
             (404, BackendError::ModelNotFound),
             (413, BackendError::TooLarge),
             (429, BackendError::Overloaded),

@@ -1,0 +1,93 @@
+//! The listener's routes and *the* layer stack.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    response::Response,
+};
+use health_gate::{Gate, GateLayer};
+use http::request::Parts;
+use mtls::{Role, SpiffeId, peer_of};
+use proto::{
+    backend::v1::backend_service_server::{BackendServiceServer, SERVICE_NAME as BACKEND},
+    reason,
+};
+use service_runtime::Connection;
+use tonic::{Code, Status};
+use tonic_health::pb::health_server::{Health, HealthServer, SERVICE_NAME as HEALTH};
+
+use crate::{generate::ModelServer, rpc::Rpc};
+
+/// Largest request, in bytes. A little above the gateway's own limit, so that the gateway, whose
+/// caller can be told, is the one that refuses.
+const MAX_REQUEST: usize = (32 << 20) + (64 << 10);
+
+/// Largest answer message: one event, which is no larger than the frame that it came in.
+const MAX_ANSWER: usize = 2 << 20;
+
+/// Everything that the listener answers. The layers, outermost first:
+///
+/// 1. *peer*: who may call which method, by the SVID of the connection;
+/// 2. *gate*: without a lease nothing further in is reached but health, and no body is read;
+/// 3. the routes; `Generate` and `ListModels` take the attachment of their connection themselves,
+///    because the connection to the model server is made with it.
+pub(crate) fn router(server: Arc<ModelServer>, gate: Gate, health: HealthServer<impl Health>) -> Router {
+    let backend = BackendServiceServer::new(Rpc { server })
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(MAX_ANSWER);
+    // axum puts the layer that is added last outermost.
+    Router::new()
+        .route_service(&format!("/{BACKEND}/{{*method}}"), backend)
+        .route_service(&format!("/{HEALTH}/{{*method}}"), health)
+        .fallback(async || unknown_method().into_http::<axum::body::Body>())
+        .layer(GateLayer::new(gate, is_health))
+        .layer(from_fn(known_peer))
+}
+
+fn is_health(request: &Parts) -> bool {
+    service(request.uri.path()) == Some(HEALTH)
+}
+
+fn service(path: &str) -> Option<&str> {
+    path.strip_prefix('/')?.split_once('/').map(|(service, _)| service)
+}
+
+async fn known_peer(request: Request, next: Next) -> Response {
+    let connection = request.extensions().get::<Arc<Connection>>();
+    let peer = connection.and_then(|connection| peer_of(connection).ok());
+    match authorize(peer.as_ref(), request.uri().path()) {
+        Ok(()) => next.run(request).await,
+        Err(status) => status.into_http(),
+    }
+}
+
+/// The only statement of who may call what.
+fn authorize(peer: Option<&SpiffeId>, path: &str) -> Result<(), Status> {
+    let not_allowed = |message| Err(proto::status(Code::PermissionDenied, reason::PEER_NOT_ALLOWED, message));
+    let Some(peer) = peer else {
+        return not_allowed("the connection shows no identity of this CVM".to_owned());
+    };
+    match path.split_at_checked(1) {
+        _ if service(path) == Some(HEALTH) => Ok(()),
+        Some((
+            "/",
+            "cube.backend.v1.BackendService/Attach"
+            | "cube.backend.v1.BackendService/Generate"
+            | "cube.backend.v1.BackendService/ListModels",
+        )) => match peer.role() {
+            Role::Gateway => Ok(()),
+            role => not_allowed(format!("{role} may not call this method; only gateway may")),
+        },
+        _ => Err(unknown_method()),
+    }
+}
+
+fn unknown_method() -> Status {
+    proto::status(Code::Unimplemented, reason::UNKNOWN_METHOD, "no such gRPC method")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+use prost::Message as _;
+
+use super::*;
+
+fn peer(role: Role) -> SpiffeId {
+    SpiffeId::new("demo.cube.internal", "0123456789abcdef", role).unwrap()
+}
+
+fn reason_for(role: Option<Role>, path: &str) -> Option<String> {
+    let status = authorize(role.map(peer).as_ref(), path).err()?;
+    proto::reason_of(&status)
+}
+
+/// The methods of `cube.backend.v1`, as the interface itself has them.
+fn methods() -> Vec<String> {
+    let set = prost_types::FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).unwrap();
+    let files = set.file.iter().filter(|file| file.package() == "cube.backend.v1");
+    let services = files.flat_map(|file| &file.service);
+    let methods = services.flat_map(|service| {
+        service.method.iter().map(|method| format!("/cube.backend.v1.{}/{}", service.name(), method.name()))
+    });
+    methods.collect()
+}
+
+#[test]
+fn every_method_is_for_the_gateway_alone() {
+    assert_eq!(methods().len(), 3);
+    for method in methods() {
+        assert_eq!(reason_for(Some(Role::Gateway), &method), None, "{method}");
+        for other in [Some(Role::Adapter), Some(Role::Attestation), None] {
+            let refused = reason_for(other, &method);
+            assert_eq!(refused.as_deref(), Some(reason::PEER_NOT_ALLOWED), "{method} by {other:?}");
+        }
+    }
+}
+
+#[test]
+fn health_is_for_every_identity_and_for_nobody_else() {
+    assert_eq!(reason_for(Some(Role::Attestation), "/grpc.health.v1.Health/Check"), None);
+    assert!(reason_for(None, "/grpc.health.v1.Health/Check").is_some());
+}
+
+#[test]
+fn a_method_without_an_entry_is_unknown() {
+    for path in ["/cube.backend.v1.BackendService/Other", "/cube.backend.v1.BackendService", "/", ""] {
+        assert_eq!(reason_for(Some(Role::Gateway), path).as_deref(), Some(reason::UNKNOWN_METHOD), "{path}");
+    }
+}
+
+#[test]
+fn only_health_passes_the_gate_shut() {
+    for (path, exempt) in [
+        ("/grpc.health.v1.Health/Check", true),
+        ("/cube.backend.v1.BackendService/Generate", false),
+        ("/grpc.health.v1.HealthX/Check", false),
+    ] {
+        let (parts, ()) = http::Request::get(path).body(()).unwrap().into_parts();
+        assert_eq!(is_health(&parts), exempt, "{path}");
+    }
+}

@@ -1,0 +1,91 @@
+//! Between gRPC and the inside: what a request must be, and the only mapping of errors to statuses.
+
+use proto::{backend::v1::GenerateRequest, reason};
+use tonic::{Code, Status};
+
+use crate::{
+    backend::{Call, Dialect},
+    error::BackendError,
+};
+
+/// Checks a request and puts it into the model server's dialect.
+pub(crate) fn call(dialect: Dialect, request: &GenerateRequest) -> Result<Call, BackendError> {
+    let invalid = |field: &str, problem| BackendError::InvalidField { field: field.to_owned(), problem };
+    let id = request.request_id.as_bytes();
+    // It becomes part of tool call ids and of log lines.
+    if !(1..=128).contains(&id.len()) || !id.iter().all(u8::is_ascii_graphic) {
+        return Err(invalid("request_id", "is not 1 to 128 visible ASCII characters"));
+    }
+    let spec = request.spec.as_ref().ok_or_else(|| invalid("spec", "is missing"))?;
+    dialect.call(&request.request_id, spec)
+}
+
+impl From<BackendError> for Status {
+    fn from(error: BackendError) -> Self {
+        let (code, reason) = code_and_reason(&error);
+        let message = error.to_string();
+        match &error {
+            BackendError::InvalidField { field, .. } | BackendError::Unsupported { field, .. } => {
+                proto::status_with(code, reason, message, &[("field", field)])
+            }
+            BackendError::Timeout(phase) => {
+                proto::status_with(code, reason, message, &[("phase", phase.as_str())])
+            }
+            _ => proto::status(code, reason, message),
+        }
+    }
+}
+
+fn code_and_reason(error: &BackendError) -> (Code, &'static str) {
+    match error {
+        BackendError::InvalidField { .. } => (Code::InvalidArgument, reason::INVALID_REQUEST),
+        BackendError::Unsupported { .. } => (Code::Unimplemented, reason::UNSUPPORTED_BY_BACKEND),
+        BackendError::Unreachable(_) => (Code::Unavailable, reason::BACKEND_UNAVAILABLE),
+        BackendError::ModelNotFound => (Code::NotFound, reason::MODEL_NOT_FOUND),
+        BackendError::Refused(_) => (Code::InvalidArgument, reason::BACKEND_REFUSED),
+        BackendError::TooLarge => (Code::InvalidArgument, reason::REQUEST_TOO_LARGE),
+        BackendError::Overloaded => (Code::Unavailable, reason::BACKEND_OVERLOADED),
+        BackendError::Failed(_) => (Code::Internal, reason::BACKEND_FAILED),
+        BackendError::Protocol(_) | BackendError::Frame(_) => (Code::Internal, reason::BACKEND_PROTOCOL),
+        BackendError::Truncated(_) => (Code::DataLoss, reason::BACKEND_TRUNCATED),
+        BackendError::Lapsed => (Code::Unavailable, reason::ATTESTATION_LAPSED),
+        BackendError::Timeout(_) => (Code::DeadlineExceeded, reason::BACKEND_TIMEOUT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::inference::v1::ChatSpec;
+    use tonic_types::StatusExt;
+
+    use super::*;
+    use crate::error::Phase;
+
+    #[test]
+    fn a_status_names_the_field_or_the_phase() {
+        let field = BackendError::Unsupported { field: "spec.sampling.seed".into(), problem: "no" };
+        let status = Status::from(field);
+        assert_eq!(status.code(), Code::Unimplemented);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.reason, "UNSUPPORTED_BY_BACKEND");
+        assert_eq!(info.metadata["field"], "spec.sampling.seed");
+        let info = Status::from(BackendError::Timeout(Phase::FirstToken)).get_details_error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.metadata["phase"].as_str()), ("BACKEND_TIMEOUT", "first_token"));
+    }
+
+    #[test]
+    fn a_request_needs_an_id_and_a_spec() {
+        for (request_id, spec, field) in [
+            (String::new(), Some(ChatSpec::default()), "request_id"),
+            ("with space".to_owned(), Some(ChatSpec::default()), "request_id"),
+            ("x".repeat(129), Some(ChatSpec::default()), "request_id"),
+            ("id".to_owned(), None, "spec"),
+            ("id".to_owned(), Some(ChatSpec::default()), "spec.model"),
+        ] {
+            match call(Dialect::OpenAi, &GenerateRequest { request_id, spec }).unwrap_err() {
+                BackendError::InvalidField { field: named, .. } => assert_eq!(named, field),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
