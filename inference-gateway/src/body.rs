@@ -44,7 +44,9 @@ impl Body for Bounded {
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.take(frame))),
             Poll::Ready(other) => Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
-            Poll::Pending => self.over.as_mut().poll(cx).map(|()| Some(Err(Box::new(slow(self.limit)).into()))),
+            Poll::Pending => {
+                self.over.as_mut().poll(cx).map(|()| Some(Err(Box::new(slow(self.limit)).into())))
+            }
         }
     }
 

@@ -73,8 +73,7 @@ impl Chat {
         let events = asked.map_err(|_| timed_out(phase))??;
         let stream_idle = self.limits.stream_idle;
         let order = Order::default();
-        let mut answer =
-            Answer { events, order, request_id, first_by, stream_idle, deadline, first: None };
+        let mut answer = Answer { events, order, request_id, first_by, stream_idle, deadline, first: None };
         answer.first = answer.next().await?;
         Ok(answer)
     }

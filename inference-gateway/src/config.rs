@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use service_runtime::{ConfigError, Limits as ConnectionLimits, MeasuredConfig, Problems, read_config_file, resolve};
+use service_runtime::{
+    ConfigError, Limits as ConnectionLimits, MeasuredConfig, Problems, read_config_file, resolve,
+};
 use snp_evidence::Policy;
 
 use crate::chat::Limits as AnswerLimits;
@@ -123,7 +125,9 @@ fn access(keys: &mut Keys) -> Option<Access> {
     match keys.text("access")?.as_str() {
         "anonymous" => Some(Access::Anonymous),
         _ => {
-            keys.problems.push("access: only \"anonymous\" exists in this version; write it to serve without credentials");
+            keys.problems.push(
+                "access: only \"anonymous\" exists in this version; write it to serve without credentials",
+            );
             None
         }
     }

@@ -121,10 +121,7 @@ pub(crate) fn router(attestation: Attestation) -> Router {
     Router::new().route("/attestation/report", get(report)).with_state(attestation)
 }
 
-async fn report(
-    State(attestation): State<Attestation>,
-    request: Parts,
-) -> Result<HttpResponse, ApiError> {
+async fn report(State(attestation): State<Attestation>, request: Parts) -> Result<HttpResponse, ApiError> {
     let asked = parse_query(request.uri.query().unwrap_or_default())?;
     let bundle = attestation.bundle(&request.extensions, asked, None).await?;
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];

@@ -55,10 +55,7 @@ pub(crate) fn router(state: OpenAi) -> Router {
         .with_state(state)
 }
 
-async fn chat_completions(
-    State(state): State<OpenAi>,
-    request: Request<Body>,
-) -> Result<Response, ApiError> {
+async fn chat_completions(State(state): State<OpenAi>, request: Request<Body>) -> Result<Response, ApiError> {
     let permit = permit(request.extensions())?.clone();
     let request_id = incoming::id(request.extensions())?;
     require_json(&request)?;
@@ -149,7 +146,8 @@ async fn retrieve_model(
     request: Parts,
 ) -> Result<Response, ApiError> {
     let found = models(&state, &request.extensions).await?.into_iter().find(|model| model.id == name);
-    let missing = || ApiError::new(StatusCode::NOT_FOUND, reason::MODEL_NOT_FOUND, "the backend has no such model");
+    let missing =
+        || ApiError::new(StatusCode::NOT_FOUND, reason::MODEL_NOT_FOUND, "the backend has no such model");
     Ok(json(serde_json::to_vec(&found.ok_or_else(missing)?).unwrap_or_default()))
 }
 

@@ -24,7 +24,9 @@ pub(crate) fn id(extensions: &Extensions) -> Result<RequestId, Status> {
 /// TLS facts of the very connection that carries this request.
 pub(crate) fn tls(extensions: &Extensions) -> Result<&TlsFacts, Status> {
     let connection = extensions.get::<Arc<Connection>>();
-    connection.and_then(|connection| connection.tls.as_ref()).ok_or_else(|| defect("the connection is not TLS"))
+    connection
+        .and_then(|connection| connection.tls.as_ref())
+        .ok_or_else(|| defect("the connection is not TLS"))
 }
 
 fn defect(what: &str) -> Status {

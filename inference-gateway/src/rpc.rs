@@ -6,9 +6,7 @@ use futures_util::{Stream, stream};
 use proto::{
     inference::v1::{
         ChatRequest, ChatResponse, ChatSpec, ListModelsRequest, ListModelsResponse, Model, StreamChatRequest,
-        StreamChatResponse,
-        inference_service_server::InferenceService,
-        model_service_server::ModelService,
+        StreamChatResponse, inference_service_server::InferenceService, model_service_server::ModelService,
     },
     reason,
 };

@@ -4,9 +4,7 @@ use std::{io, sync::Arc};
 
 use health_gate::{Holder, HolderConfig, attach::AttachedChannel};
 use mtls::Role;
-use service_runtime::{
-    CancellationToken, Clock, Exit, Incoming, Server, TaskTracker, no_scope,
-};
+use service_runtime::{CancellationToken, Clock, Exit, Incoming, Server, TaskTracker, no_scope};
 use snp_evidence::{PUBLIC_LISTENER, TrustRoots};
 use tokio::net::TcpListener;
 use tracing::{error, info};

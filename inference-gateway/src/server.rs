@@ -84,7 +84,8 @@ fn routes(gateway: &Gateway) -> Router {
     let chat = Chat::new(gateway.backend.clone(), limits.clone());
     let attestation = Attestation { evidence: gateway.evidence.clone(), limit: EVIDENCE_LIMIT };
     let health = GateHealth { gate: gateway.gate.clone(), draining: gateway.draining.clone() };
-    let inference = InferenceServiceServer::new(Inference(chat.clone())).max_decoding_message_size(limits.body);
+    let inference =
+        InferenceServiceServer::new(Inference(chat.clone())).max_decoding_message_size(limits.body);
     Router::new()
         .route_service(&methods(INFERENCE), inference)
         .route_service(&methods(MODELS), ModelServiceServer::new(Models(chat.clone())))
@@ -102,7 +103,12 @@ fn methods(service: &str) -> String {
 
 /// Health is asked while the gate is shut, and holds nothing that the gate protects.
 fn is_health(request: &Parts) -> bool {
-    request.uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(HEALTH)).is_some_and(|rest| rest.starts_with('/'))
+    request
+        .uri
+        .path()
+        .strip_prefix('/')
+        .and_then(|path| path.strip_prefix(HEALTH))
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -67,12 +67,17 @@ fn validate(spec: &ChatSpec) -> Result<(), SpecError> {
     }
     spec.tool_choice.as_ref().map_or(Ok(()), |choice| tool_choice(choice, &spec.tools))?;
     spec.response_format.as_ref().map_or(Ok(()), response_format)?;
-    require(ReasoningEffort::try_from(spec.reasoning_effort).is_ok(), "reasoning_effort", "is not a known value")
+    require(
+        ReasoningEffort::try_from(spec.reasoning_effort).is_ok(),
+        "reasoning_effort",
+        "is not a known value",
+    )
 }
 
 impl SpecError {
     fn within(self, parent: &str) -> Self {
-        let field = if self.field.is_empty() { parent.to_owned() } else { format!("{parent}.{}", self.field) };
+        let field =
+            if self.field.is_empty() { parent.to_owned() } else { format!("{parent}.{}", self.field) };
         Self { field, ..self }
     }
 }
@@ -155,11 +160,15 @@ fn tool(tool: &Tool) -> Result<(), SpecError> {
 fn tool_choice(choice: &ToolChoice, tools: &[Tool]) -> Result<(), SpecError> {
     match &choice.choice {
         None => require(false, "tool_choice", "holds neither mode nor function"),
-        Some(Choice::Function(name)) => {
-            require(tools.iter().any(|tool| tool.name == *name), "tool_choice", "names a tool that is not in tools")
-        }
+        Some(Choice::Function(name)) => require(
+            tools.iter().any(|tool| tool.name == *name),
+            "tool_choice",
+            "names a tool that is not in tools",
+        ),
         Some(Choice::Mode(mode)) => match ToolChoiceMode::try_from(*mode) {
-            Ok(ToolChoiceMode::Required) => require(!tools.is_empty(), "tool_choice", "requires a call and tools is empty"),
+            Ok(ToolChoiceMode::Required) => {
+                require(!tools.is_empty(), "tool_choice", "requires a call and tools is empty")
+            }
             Ok(ToolChoiceMode::Auto | ToolChoiceMode::None) => Ok(()),
             Ok(ToolChoiceMode::Unspecified) | Err(_) => require(false, "tool_choice", "is not a known mode"),
         },
@@ -170,9 +179,11 @@ fn response_format(format: &ResponseFormat) -> Result<(), SpecError> {
     match &format.format {
         None => require(false, "response_format", "holds no format"),
         Some(Format::JsonObject(_)) => Ok(()),
-        Some(Format::JsonSchema(schema)) => {
-            require(is_json_object(&schema.schema), "response_format.json_schema.schema", "must be a JSON object")
-        }
+        Some(Format::JsonSchema(schema)) => require(
+            is_json_object(&schema.schema),
+            "response_format.json_schema.schema",
+            "must be a JSON object",
+        ),
     }
 }
 

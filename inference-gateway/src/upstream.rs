@@ -49,11 +49,8 @@ pub trait Backend: Send + Sync + 'static {
 #[tonic::async_trait]
 pub trait Evidence: Send + Sync + 'static {
     /// Makes evidence for a client's nonce and connection: a bundle, as exact bytes.
-    async fn collect(
-        &self,
-        permit: &ServingPermit,
-        request: CollectEvidenceRequest,
-    ) -> Result<Bytes, Status>;
+    async fn collect(&self, permit: &ServingPermit, request: CollectEvidenceRequest)
+    -> Result<Bytes, Status>;
     /// The key manifest, as exact bytes.
     async fn key_manifest(&self, permit: &ServingPermit) -> Result<Bytes, Status>;
 }
@@ -79,7 +76,9 @@ mod tests {
 
     #[test]
     fn a_strangers_text_is_not_passed_on() {
-        for code in [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal, Code::DeadlineExceeded] {
+        for code in
+            [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal, Code::DeadlineExceeded]
+        {
             let status = presentable(Status::new(code, "secret"), reason::ADAPTER_UNAVAILABLE, "gone");
             assert!(!status.message().contains("secret") && proto::reason_of(&status).is_some(), "{code:?}");
         }

@@ -69,7 +69,11 @@ impl Order {
 
 /// The adapter broke its contract.
 pub(super) fn broken(what: &str) -> Status {
-    proto::status(Code::Internal, reason::BACKEND_PROTOCOL, format!("the adapter's answer cannot be used: {what}"))
+    proto::status(
+        Code::Internal,
+        reason::BACKEND_PROTOCOL,
+        format!("the adapter's answer cannot be used: {what}"),
+    )
 }
 
 #[cfg(test)]

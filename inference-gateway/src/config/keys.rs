@@ -60,7 +60,9 @@ impl Keys {
     pub(super) fn finish(mut self) -> Problems {
         for (key, value) in self.table {
             match value {
-                Value::Table(inner) => inner.keys().for_each(|name| unknown(&mut self.problems, format!("{key}.{name}"))),
+                Value::Table(inner) => {
+                    inner.keys().for_each(|name| unknown(&mut self.problems, format!("{key}.{name}")))
+                }
                 _ => unknown(&mut self.problems, key),
             }
         }

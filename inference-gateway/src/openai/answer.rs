@@ -31,9 +31,7 @@ impl Chunks {
                 let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
                 self.choice(delta, None)
             }
-            Event::Text(delta) => {
-                self.choice(Delta { content: Some(&delta.text), ..Delta::default() }, None)
-            }
+            Event::Text(delta) => self.choice(Delta { content: Some(&delta.text), ..Delta::default() }, None),
             Event::Reasoning(delta) => {
                 self.choice(Delta { reasoning: Some(&delta.text), ..Delta::default() }, None)
             }
@@ -46,7 +44,9 @@ impl Chunks {
                 let function = Function { name: None, arguments: &delta.arguments };
                 self.call(CallDelta { index: delta.index, id: None, r#type: None, function })
             }
-            Event::Finished(finished) => self.choice(Delta::default(), Some(finish_reason(finished.reason()))),
+            Event::Finished(finished) => {
+                self.choice(Delta::default(), Some(finish_reason(finished.reason())))
+            }
             Event::Usage(usage) => self.include_usage.then(|| self.frame_of(&[], Some(&usage))).flatten(),
         }
     }

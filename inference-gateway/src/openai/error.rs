@@ -88,7 +88,12 @@ impl From<Status> for ApiError {
         let info = status.get_details_error_info();
         let param = info.and_then(|info| info.metadata.get("field").cloned());
         let reason = proto::reason_of(&status).unwrap_or_else(|| reason::INTERNAL.to_owned());
-        Self { status: http_status(status.code(), &reason), reason, message: status.message().to_owned(), param }
+        Self {
+            status: http_status(status.code(), &reason),
+            reason,
+            message: status.message().to_owned(),
+            param,
+        }
     }
 }
 
@@ -144,7 +149,10 @@ mod tests {
         let status = proto::status_with(Code::InvalidArgument, reason::INVALID_REQUEST, "no", &metadata);
         let error = ApiError::from(status);
         assert_eq!(error.status, StatusCode::BAD_REQUEST);
-        assert_eq!((error.reason.as_str(), error.param.as_deref()), ("INVALID_REQUEST", Some("sampling.seed")));
+        assert_eq!(
+            (error.reason.as_str(), error.param.as_deref()),
+            ("INVALID_REQUEST", Some("sampling.seed"))
+        );
     }
 
     #[test]
@@ -160,7 +168,11 @@ mod tests {
             (Code::DataLoss, reason::BACKEND_TRUNCATED, 500),
         ];
         for (code, reason, expected) in cases {
-            assert_eq!(ApiError::from(proto::status(code, reason, "m")).status.as_u16(), expected, "{code:?}");
+            assert_eq!(
+                ApiError::from(proto::status(code, reason, "m")).status.as_u16(),
+                expected,
+                "{code:?}"
+            );
         }
     }
 

@@ -61,7 +61,10 @@ fn part(field: Field<'_>) -> Result<ContentPart, ApiError> {
         "text" => Part::Text(object.require("text")?.string()?),
         "image_url" => Part::Image(image(object.require("image_url")?)?),
         "input_audio" | "file" | "refusal" | "video_url" | "audio_url" => {
-            return Err(ApiError::unsupported(kind.path(), format!("{path} must be of type text or image_url")));
+            return Err(ApiError::unsupported(
+                kind.path(),
+                format!("{path} must be of type text or image_url"),
+            ));
         }
         _ => return Err(kind.must_be("one of text, image_url")),
     };
@@ -87,7 +90,8 @@ fn data_url(field: &Field<'_>) -> Result<Image, ApiError> {
     };
     let (media_type, data) =
         rest.split_once(";base64,").ok_or_else(|| field.must_be("data:image/TYPE;base64,DATA"))?;
-    let data = STANDARD.decode(data).map_err(|_| field.must_be("data:image/TYPE;base64,DATA in padded base64"))?;
+    let data =
+        STANDARD.decode(data).map_err(|_| field.must_be("data:image/TYPE;base64,DATA in padded base64"))?;
     Ok(Image { media_type: media_type.to_owned(), data: data.into() })
 }
 

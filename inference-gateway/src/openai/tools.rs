@@ -83,8 +83,10 @@ pub(super) fn response_format(object: &mut Object<'_>) -> Result<Option<Response
 
 fn json_schema(field: Field<'_>) -> Result<JsonSchema, ApiError> {
     let mut object = field.object()?;
-    let schema =
-        JsonSchema { name: object.require("name")?.string()?, schema: object.require("schema")?.raw_object()? };
+    let schema = JsonSchema {
+        name: object.require("name")?.string()?,
+        schema: object.require("schema")?.raw_object()?,
+    };
     // The backends constrain the answer to the schema in any case, which satisfies both.
     object.take("strict").map_or(Ok(false), |field| field.boolean())?;
     object.only_neutral(&[("description", &[r#""""#])])?;

@@ -40,7 +40,10 @@ fn each_message_must_make_sense() {
     assert_eq!(first(|it| it.role = 0), "messages[0].role must be one of the known roles");
     assert_eq!(first(|it| it.role = 77), "messages[0].role must be one of the known roles");
     assert_eq!(first(|it| it.content.clear()), "messages[0].content is required");
-    assert_eq!(first(|it| it.role = Role::Tool.into()), "messages[0].tool_call_id is required in a tool message");
+    assert_eq!(
+        first(|it| it.role = Role::Tool.into()),
+        "messages[0].tool_call_id is required in a tool message"
+    );
     assert_eq!(
         first(|it| it.tool_call_id = "x".into()),
         "messages[0].tool_call_id belongs to tool messages only"

@@ -3,7 +3,9 @@
 use futures_util::{StreamExt, TryStreamExt, future::ready};
 use health_gate::{ServingPermit, attach::AttachedChannel};
 use proto::{
-    backend::v1::{GenerateRequest, GenerateResponse, ListModelsRequest, backend_service_client::BackendServiceClient},
+    backend::v1::{
+        GenerateRequest, GenerateResponse, ListModelsRequest, backend_service_client::BackendServiceClient,
+    },
     inference::v1::{ChatEvent, Model},
     reason,
 };

@@ -88,7 +88,8 @@ impl Shared {
     }
 
     async fn connect(&self) -> Result<SendRequest<Body>, axum::BoxError> {
-        let tls = self.material.client_config(self.peer).ok_or_else(|| io::Error::other("no identity yet"))?;
+        let tls =
+            self.material.client_config(self.peer).ok_or_else(|| io::Error::other("no identity yet"))?;
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let stream = TlsConnector::from(tls).connect(no_name(), stream).await?;

@@ -1,0 +1,100 @@
+use std::{fs, path::PathBuf};
+
+use super::*;
+
+const GOOD: &str = r#"
+measured = "measured.toml"
+policy = "policy.toml"
+run_dir = "run"
+listen = "0.0.0.0:8443"
+attestation_svc = "127.0.0.1:8444"
+adapter = "[::1]:8445"
+access = "anonymous"
+"#;
+
+/// The configuration in `text`, beside a measured configuration and a policy that fit together.
+fn load(text: &str) -> (tempfile::TempDir, Result<Config, ConfigError>) {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let policy = include_str!("../../../conformance/policies/strict.toml");
+    let digest = hex::encode(Policy::parse(policy.as_bytes()).unwrap().sha256());
+    write("policy.toml", policy);
+    write("other-policy.toml", &format!("{policy}\n# another\n"));
+    write("measured.toml", &include_str!("../../tests/golden/measured.toml").replace("POLICY", &digest));
+    write("gateway.toml", text);
+    let config = Config::load(&folder.path().join("gateway.toml"));
+    (folder, config)
+}
+
+fn problems(text: &str) -> String {
+    load(text).1.unwrap_err().to_string()
+}
+
+#[test]
+fn the_defaults_are_those_of_the_design() {
+    let (folder, config) = load(GOOD);
+    let config = config.unwrap();
+    assert_eq!(config.run_dir, PathBuf::from(folder.path().join("run")));
+    assert_eq!((config.access, config.log_level.as_str()), (Access::Anonymous, "info"));
+    assert_eq!(config.start_timeout.as_secs(), 60);
+    let answers = &config.answers;
+    let times = [answers.first_token, answers.stream_idle, answers.unary].map(|limit| limit.as_secs());
+    assert_eq!((times, answers.body, answers.frame), ([300, 60, 600], 32 << 20, 1 << 20));
+    assert_eq!((config.connections.streams, config.connections.connections), (256, 10_000));
+}
+
+#[test]
+fn limits_can_be_set() {
+    let text = format!(
+        "{GOOD}start_timeout_seconds = 5\n[limits]\nunary_seconds = 7\nbody_bytes = 99\nstreams = 3\n[log]\nlevel = \"debug\"\n"
+    );
+    let config = load(&text).1.unwrap();
+    assert_eq!((config.start_timeout.as_secs(), config.answers.unary.as_secs()), (5, 7));
+    assert_eq!((config.answers.body, config.connections.streams), (99, 3));
+    assert_eq!(config.log_level, "debug");
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let text = "measured = 3\nlisten = \"x\"\nattestation_svc = \"10.0.0.1:1\"\naccess = \"all\"\nwhat = 1\n\
+                [limits]\nunary_seconds = 0\nage_seconds = 100000\nwhat = 1\n";
+    let found = problems(text);
+    for expected in [
+        "measured: is a integer",
+        "policy: is missing",
+        "run_dir: is missing",
+        "listen: \"x\" is not ADDRESS:PORT",
+        "attestation_svc: 10.0.0.1:1 is not a loopback address",
+        "adapter: is missing",
+        "access: only \"anonymous\"",
+        "what: unknown key",
+        "limits.what: unknown key",
+        "limits.unary_seconds: must be",
+        "limits.age_seconds: must be",
+    ] {
+        assert!(found.contains(expected), "{expected} is not in: {found}");
+    }
+}
+
+#[test]
+fn nothing_is_served_to_everybody_by_default() {
+    assert!(problems(&GOOD.replace("access = \"anonymous\"", "")).contains("access: is missing"));
+}
+
+#[test]
+fn another_policy_than_the_measured_one_is_refused() {
+    let found = problems(&GOOD.replace("\"policy.toml\"", "\"other-policy.toml\""));
+    assert!(found.contains("is not the measured policy_sha256"), "{found}");
+}
+
+#[test]
+fn files_that_are_not_there_and_toml_that_is_none_are_named() {
+    assert!(problems(&GOOD.replace("\"measured.toml\"", "\"gone.toml\"")).contains("gone.toml"));
+    assert!(problems("listen = ").contains("TOML"));
+}
+
+#[test]
+fn the_summary_has_the_digest() {
+    let config = load(GOOD).1.unwrap();
+    assert!(config.summary().contains(&hex::encode(config.measured.sha256())));
+}

@@ -1,0 +1,86 @@
+//! Evidence, bound to the connection that asks for it.
+
+use proto::attestation::v1::{
+    Binding, GetEvidenceRequest, GetKeyManifestRequest, attestation_service_client::AttestationServiceClient,
+};
+use tonic::Code;
+
+use crate::{
+    client::{Grpc, Http},
+    grpc::reason,
+    world::World,
+};
+
+const NONCE: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
+fn nonce() -> Vec<u8> {
+    (0..32).collect()
+}
+
+#[tokio::test]
+async fn the_exporter_is_that_of_the_connection() {
+    let world = World::open().await;
+    for mut http in Http::both(&world).await {
+        let answer = http.get(&format!("/attestation/report?nonce={NONCE}&binding=tls-exporter")).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "{\"v\":1}"));
+        assert_eq!(
+            (&answer.headers["cache-control"], &answer.headers["content-type"]),
+            (&"no-store".parse().unwrap(), &"application/json".parse().unwrap())
+        );
+        let asked = world.fake.collected.lock().unwrap().pop().unwrap();
+        assert_eq!(asked.exporter, http.exporter.to_vec());
+        assert_eq!((asked.nonce.to_vec(), asked.binding()), (nonce(), Binding::TlsExporter));
+        assert_eq!(asked.leaf_spki_sha256, world.leaf_spki_sha256.to_vec());
+    }
+    let grpc = Grpc::new(&world).await;
+    let mut client = AttestationServiceClient::new(grpc.channel.clone());
+    let request = GetEvidenceRequest { nonce: nonce().into(), binding: Binding::TlsExporter.into() };
+    assert_eq!(client.get_evidence(request).await.unwrap().into_inner().bundle, "{\"v\":1}");
+    assert_eq!(world.fake.collected.lock().unwrap().pop().unwrap().exporter, grpc.exporter.to_vec());
+    let manifest = client.get_key_manifest(GetKeyManifestRequest {}).await.unwrap().into_inner();
+    assert_eq!(manifest.key_manifest, "manifest");
+}
+
+#[tokio::test]
+async fn a_binding_to_the_key_has_no_exporter() {
+    let world = World::open().await;
+    let mut http = Http::h1(&world).await;
+    http.get(&format!("/attestation/report?binding=tls-spki&nonce={NONCE}")).await;
+    let asked = world.fake.collected.lock().unwrap().pop().unwrap();
+    assert_eq!((asked.exporter.len(), asked.leaf_spki_sha256), (0, world.leaf_spki_sha256.to_vec().into()));
+}
+
+#[tokio::test]
+async fn bad_parameters_are_refused_by_name() {
+    let world = World::open().await;
+    let mut http = Http::h1(&world).await;
+    let cases = [
+        ("", 400, "NONCE_INVALID"),
+        ("?binding=tls-spki", 400, "NONCE_INVALID"),
+        ("?nonce=AAAA&binding=tls-spki", 400, "NONCE_INVALID"),
+        (&format!("?nonce={NONCE}=&binding=tls-spki"), 400, "NONCE_INVALID"),
+        (&format!("?nonce={NONCE}"), 400, "BINDING_UNSUPPORTED"),
+        (&format!("?nonce={NONCE}&binding=none"), 400, "BINDING_UNSUPPORTED"),
+        (&format!("?nonce={NONCE}&binding=hpke"), 501, "BINDING_UNSUPPORTED"),
+        (&format!("?nonce={NONCE}&nonce={NONCE}&binding=tls-spki"), 400, "INVALID_REQUEST"),
+        (&format!("?nonce={NONCE}&binding=tls-spki&exporter=00"), 400, "UNKNOWN_PARAMETER"),
+    ];
+    for (query, status, code) in cases {
+        let answer = http.get(&format!("/attestation/report{query}")).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{query}");
+    }
+    let grpc = Grpc::new(&world).await;
+    let mut client = AttestationServiceClient::new(grpc.channel.clone());
+    for (length, binding, code) in [
+        (31, 1, Code::InvalidArgument),
+        (32, 0, Code::InvalidArgument),
+        (32, 9, Code::InvalidArgument),
+        (32, 3, Code::Unimplemented),
+    ] {
+        let request = GetEvidenceRequest { nonce: vec![0; length].into(), binding };
+        let status = client.get_evidence(request).await.unwrap_err();
+        assert_eq!(status.code(), code);
+        assert!(["NONCE_INVALID", "BINDING_UNSUPPORTED"].contains(&reason(&status).as_str()));
+    }
+    assert!(world.fake.collected.lock().unwrap().is_empty());
+}

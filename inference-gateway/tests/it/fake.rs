@@ -1,0 +1,110 @@
+//! The services behind the gateway, scripted.
+
+use std::{collections::VecDeque, sync::Mutex};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use health_gate::ServingPermit;
+use inference_gateway::upstream::{Backend, Call, EventStream, Evidence};
+use proto::{
+    attestation::v1::CollectEvidenceRequest,
+    inference::v1::{
+        ChatEvent, ChatSpec, FinishReason, Finished, Model, Started, TextDelta, Usage, chat_event::Event,
+    },
+    reason,
+};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Code, Status};
+
+/// What a test says in the adapter's place. `closed()` resolves when the gateway let go.
+pub(crate) type Script = mpsc::UnboundedSender<Result<ChatEvent, Status>>;
+
+/// One call that reached the adapter.
+pub(crate) struct Seen {
+    pub(crate) request_id: String,
+    pub(crate) spec: ChatSpec,
+    pub(crate) deadline: Option<Instant>,
+}
+
+#[derive(Default)]
+pub(crate) struct Fake {
+    answers: Mutex<VecDeque<mpsc::UnboundedReceiver<Result<ChatEvent, Status>>>>,
+    pub(crate) seen: Mutex<Vec<Seen>>,
+    pub(crate) collected: Mutex<Vec<CollectEvidenceRequest>>,
+}
+
+impl Fake {
+    /// The next call will be answered by what is sent here.
+    pub(crate) fn next(&self) -> Script {
+        let (script, answer) = mpsc::unbounded_channel();
+        self.answers.lock().unwrap().push_back(answer);
+        script
+    }
+
+    /// The next call will be answered by exactly `events`.
+    pub(crate) fn answer(&self, events: impl IntoIterator<Item = Result<ChatEvent, Status>>) {
+        let script = self.next();
+        events.into_iter().for_each(|event| script.send(event).unwrap());
+    }
+}
+
+#[tonic::async_trait]
+impl Backend for Fake {
+    async fn generate(&self, _: &ServingPermit, call: Call) -> Result<EventStream, Status> {
+        let request_id = call.request_id.as_str().to_owned();
+        let seen = Seen { request_id, spec: call.spec.into_inner(), deadline: call.deadline };
+        self.seen.lock().unwrap().push(seen);
+        let answer = self.answers.lock().unwrap().pop_front();
+        let missing = || proto::status(Code::NotFound, reason::MODEL_NOT_FOUND, "no such model");
+        Ok(UnboundedReceiverStream::new(answer.ok_or_else(missing)?).boxed())
+    }
+
+    async fn models(&self, _: &ServingPermit) -> Result<Vec<Model>, Status> {
+        let model = |name: &str| Model { name: format!("models/{name}"), backend: 2 };
+        Ok(vec![model("smollm2"), model("org/large")])
+    }
+}
+
+#[tonic::async_trait]
+impl Evidence for Fake {
+    async fn collect(&self, _: &ServingPermit, request: CollectEvidenceRequest) -> Result<Bytes, Status> {
+        self.collected.lock().unwrap().push(request);
+        Ok(Bytes::from_static(b"{\"v\":1}"))
+    }
+
+    async fn key_manifest(&self, _: &ServingPermit) -> Result<Bytes, Status> {
+        Ok(Bytes::from_static(b"manifest"))
+    }
+}
+
+pub(crate) fn event(sequence: u64, event: Event) -> Result<ChatEvent, Status> {
+    Ok(ChatEvent { sequence, event: Some(event) })
+}
+
+pub(crate) fn started(sequence: u64) -> Result<ChatEvent, Status> {
+    // The gateway puts its own identifier over whatever the adapter says.
+    event(sequence, Event::Started(Started { request_id: "adapter's".into(), model: "smollm2".into() }))
+}
+
+pub(crate) fn text(sequence: u64, text: &str) -> Result<ChatEvent, Status> {
+    event(sequence, Event::Text(TextDelta { text: text.into() }))
+}
+
+pub(crate) fn finished(sequence: u64) -> Result<ChatEvent, Status> {
+    event(sequence, Event::Finished(Finished { reason: FinishReason::Stop.into() }))
+}
+
+pub(crate) fn usage(sequence: u64) -> Result<ChatEvent, Status> {
+    let usage = Usage { prompt_tokens: 3, completion_tokens: 2, ..Usage::default() };
+    event(sequence, Event::Usage(usage))
+}
+
+/// "Hello, world." as a whole answer.
+pub(crate) fn hello() -> [Result<ChatEvent, Status>; 5] {
+    [started(0), text(1, "Hello, "), text(2, "world."), finished(3), usage(4)]
+}
+
+pub(crate) fn failure() -> Result<ChatEvent, Status> {
+    Err(proto::status(Code::Internal, reason::BACKEND_FAILED, "the model server failed"))
+}

@@ -1,0 +1,13 @@
+//! The public listener over real TLS, behind a gate that a real attestation-svc on a
+//! simulated machine opened; only the adapter is scripted.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+mod client;
+mod evidence;
+mod fake;
+mod grpc;
+mod health;
+mod lapse;
+mod openai;
+mod world;

@@ -1,0 +1,181 @@
+//! A deployment on a simulated machine: the real attestation-svc, a lease from it, and
+//! the gateway's listener over scripted upstreams.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use health_gate::{Holder, HolderConfig};
+use inference_gateway::{Limits, server};
+use mtls::{Role, ServiceKey};
+use rustls_pki_types::CertificateDer;
+use service_runtime::{
+    CancellationToken, Clock, Incoming, ManualClock, MeasuredConfig, Server, ServerTls, SystemClock,
+    TaskTracker, no_scope,
+};
+use snp_evidence::{Endorsements, Evidence, EvidenceFormat, Policy, TrustRoots, Vek};
+use snp_platform::{Platform, PlatformError};
+use snp_simulator::{ChipSpec, Guest, Product, SecureProcessor, SimulatedRoot};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::fake::Fake;
+
+const MEASUREMENT: [u8; 48] = [0xC0; 48];
+
+/// Made once: RSA-4096 keys take seconds.
+fn machine() -> &'static (String, Arc<SecureProcessor>) {
+    static MACHINE: OnceLock<(String, Arc<SecureProcessor>)> = OnceLock::new();
+    MACHINE.get_or_init(|| {
+        let root = SimulatedRoot::generate(Product::Genoa, SystemClock.unix()).unwrap();
+        let chip = ChipSpec::random(Product::Genoa).unwrap();
+        (root.root_pem(), Arc::new(root.make_processor(&chip).unwrap()))
+    })
+}
+
+#[derive(Debug)]
+struct Simulated {
+    processor: Arc<SecureProcessor>,
+    guest: Guest,
+}
+
+impl Platform for Simulated {
+    fn format(&self) -> EvidenceFormat {
+        EvidenceFormat::SimulatedAmdSevSnp
+    }
+
+    fn evidence(&self, report_data: &[u8; 64]) -> Result<Evidence, PlatformError> {
+        let endorsements = Endorsements {
+            vek: Some(Vek::Vcek(self.processor.vek_der().to_vec())),
+            ask: Some(self.processor.ask_der().to_vec()),
+            ark: Some(self.processor.ark_der().to_vec()),
+            ..Endorsements::default()
+        };
+        let report = self.processor.report(&self.guest, report_data).unwrap();
+        Ok(Evidence { format: self.format(), report, endorsements })
+    }
+}
+
+/// The running deployment.
+pub(crate) struct World {
+    pub(crate) fake: Arc<Fake>,
+    pub(crate) address: SocketAddr,
+    /// The listener's certificate, which vouches for itself here.
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) leaf_spki_sha256: [u8; 32],
+    pub(crate) draining: CancellationToken,
+    clock: Arc<ManualClock>,
+    holder: Holder,
+    issuer: CancellationToken,
+    _folder: TempDir,
+}
+
+impl World {
+    /// With the gate open.
+    pub(crate) async fn open() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub(crate) async fn with(limits: Limits) -> Self {
+        mtls::install_crypto_provider();
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(SystemClock.unix()));
+        let issuer = CancellationToken::new();
+        let holder = lease(folder.path(), &clock, &issuer).await;
+        let (fake, draining) = (Arc::new(Fake::default()), CancellationToken::new());
+        let gateway = server::Gateway {
+            backend: fake.clone(),
+            evidence: fake.clone(),
+            gate: holder.gate(),
+            clock: clock.clone(),
+            limits,
+            draining: draining.clone(),
+        };
+        let (tls, certificate) = public_tls();
+        let leaf_spki_sha256 = tls.leaf_spki_sha256;
+        let server = Server {
+            router: server::router(gateway),
+            tls: Some(Arc::new(move || Some(tls.clone()))),
+            scope: no_scope(),
+            limits: service_runtime::Limits::default(),
+            recycle: holder.epoch_changed(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(server.serve(Incoming::Tcp(listener), draining.clone()));
+        Self {
+            fake,
+            address,
+            certificate,
+            leaf_spki_sha256,
+            draining,
+            clock,
+            holder,
+            issuer,
+            _folder: folder,
+        }
+    }
+
+    /// Ends the lease as a dead attestation-svc would: no more answers, and 15 s go by.
+    pub(crate) async fn lapse(&self) {
+        self.issuer.cancel();
+        self.clock.advance(Duration::from_secs(16));
+        self.holder.gate().lapsed().await;
+    }
+}
+
+async fn lease(folder: &Path, clock: &Arc<ManualClock>, issuer: &CancellationToken) -> Holder {
+    let (host_data, config) = files(folder);
+    let config = attestation_svc::Config::load(&config).unwrap();
+    let guest = Guest { measurement: MEASUREMENT, host_data, ..Guest::default() };
+    let platform = Box::new(Simulated { processor: machine().1.clone(), guest });
+    let roots = TrustRoots::simulated(machine().0.as_bytes()).unwrap();
+    let (measured, policy) = (config.measured.clone(), config.policy.clone());
+    let internal = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (roots_too, clock_too, stop) = (roots.clone(), clock.clone(), issuer.clone());
+    tokio::spawn(attestation_svc::run(config, platform, roots_too, internal, clock_too, stop));
+    let holder = HolderConfig {
+        role: Role::Gateway,
+        run_dir: folder.join("run"),
+        measured,
+        policy,
+        roots,
+        listeners: Vec::new(),
+        start_timeout: Duration::from_secs(60),
+        clock: clock.clone(),
+    };
+    health_gate::start(holder, CancellationToken::new(), &TaskTracker::new()).await.unwrap()
+}
+
+/// Writes the configuration; gives HOST_DATA and the path of attestation-svc's file.
+fn files(folder: &Path) -> ([u8; 32], std::path::PathBuf) {
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    let policy = include_str!("../golden/policy.toml");
+    let uid = nix::unistd::geteuid().as_raw().to_string();
+    let measured = include_str!("../golden/measured.toml")
+        .replace("POLICY", &hex::encode(sha256(policy.as_bytes())))
+        .replace("1001", &uid)
+        .replace("1002", &uid);
+    write("policy.toml", policy);
+    write("measured.toml", &measured);
+    let common = "measured = \"measured.toml\"\npolicy = \"policy.toml\"\nrun_dir = \"run\"\n";
+    write("attestation.toml", &format!("{common}listen = \"127.0.0.1:8444\"\n[log]\nlevel = \"info\"\n"));
+    assert!(Policy::parse(policy.as_bytes()).is_ok() && MeasuredConfig::parse(measured.as_bytes()).is_ok());
+    (sha256(measured.as_bytes()), folder.join("attestation.toml"))
+}
+
+fn public_tls() -> (ServerTls, CertificateDer<'static>) {
+    let key = ServiceKey::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().der().clone();
+    (mtls::public_server_tls(&key, vec![certificate.clone()]).unwrap(), certificate)
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    digest(&SHA256, bytes).as_ref().try_into().unwrap()
+}
