@@ -11,16 +11,24 @@
 //! Every step consumes the one before, and only the last value can send. What
 //! fails leaves nothing behind that could be used by mistake:
 //!
-//! ```compile_fail
+//! ```
+//! # use proto::inference::v1::{ListModelsRequest, model_service_client::ModelServiceClient};
+//! # async fn f(channel: attested_client::AttestedChannel) {
+//! // Generated clients run on a channel …
+//! let mut client = ModelServiceClient::new(channel);
+//! # let _ = client.list_models(ListModelsRequest::default()).await;
+//! # }
+//! ```
+//! ```compile_fail,E0277
+//! # use proto::inference::v1::{ListModelsRequest, model_service_client::ModelServiceClient};
 //! # async fn f(offer: attested_client::Offer) {
-//! // A connection that was not judged is no channel.
-//! let client = proto::inference::v1::inference_service_client::InferenceServiceClient::new(offer);
-//! # let _ = client.chat(proto::inference::v1::ChatRequest::default()).await;
+//! // … but not on a connection that was not judged.
+//! let mut client = ModelServiceClient::new(offer);
 //! # }
 //! ```
 //!
 //! ```compile_fail,E0451
-//! // Nor can a channel be put together by hand.
+//! // And a channel cannot be put together by hand.
 //! fn forge(verified: std::sync::Arc<snp_evidence::VerifiedBundle>) -> attested_client::AttestedChannel {
 //!     attested_client::AttestedChannel { verified, sender: todo!(), authority: todo!() }
 //! }

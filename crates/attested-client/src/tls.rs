@@ -144,3 +144,24 @@ impl ServerCertVerifier for KeyAwaitsEvidence {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::NamedGroup;
+
+    use super::*;
+
+    #[test]
+    fn handshakes_are_full_and_post_quantum_first() {
+        let config = client_config(&ServerTrust::EvidenceAlone).unwrap();
+        assert_eq!(config.crypto_provider().kx_groups[0].name(), NamedGroup::X25519MLKEM768);
+        assert!(!config.enable_early_data && config.alpn_protocols == [b"h2"]);
+    }
+
+    #[test]
+    fn a_file_without_usable_anchors_is_refused() {
+        assert!(matches!(ServerTrust::from_pem(b"no pem"), Err(ServerTrustError::Empty)));
+        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(ServerTrust::from_pem(broken), Err(ServerTrustError::NotAnAnchor { index: 1, .. })));
+    }
+}

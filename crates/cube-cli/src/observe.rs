@@ -7,6 +7,6 @@ use crate::failure::Failure;
 /// Asks for nothing beyond the core checks, so that the observed values can be
 /// shown. No verdict that rests on it is better than `policy.absent`.
 pub(crate) fn policy() -> Result<Policy, Failure> {
-    Policy::parse(include_bytes!("observe.toml"))
+    Policy::parse(include_bytes!("../../../conformance/policies/cryptographic.toml"))
         .map_err(|problems| Failure::Usage(format!("defect: the built-in policy is unusable: {problems}")))
 }

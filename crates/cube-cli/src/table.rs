@@ -1,6 +1,7 @@
 //! A judgement as people and programs read it.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     io::{self, IsTerminal, Write},
 };
@@ -117,10 +118,7 @@ pub(crate) fn summary<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> i
         lines.push(format!("{} {}: {observed}, need {expected}", out.mark(row), row.id));
         lines.push(format!("     fix: {}", printable(&row.fix)));
     }
-    for (source, ids) in passed_by_source(judgement) {
-        let head = out.paint("32", "ok  ");
-        lines.push(format!("{head} {} checks, {source} vouches: {}", ids.len(), shortened(&ids)));
-    }
+    lines.extend(passed(judgement).iter().map(|line| format!("{} {line}", out.paint("32", "ok  "))));
     let off: Vec<&str> = ids(judgement, |row| row.result == CheckResult::NotRequired);
     if !off.is_empty() {
         lines.push(format!(
@@ -197,12 +195,28 @@ fn explain<W: Write>(row: &Row, out: &mut Output<W>) -> io::Result<()> {
     Ok(())
 }
 
-fn passed_by_source(judgement: &Judgement) -> BTreeMap<&str, Vec<&str>> {
+/// Who vouches for how much: a line for each of the three largest groups, one for the rest.
+fn passed(judgement: &Judgement) -> Vec<String> {
     let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for row in judgement.checks.iter().filter(|row| row.result == CheckResult::Pass) {
         groups.entry(&row.source).or_default().push(&row.id);
     }
-    groups
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, ids)| Reverse(ids.len()));
+    let rest = groups.split_off(groups.len().min(3));
+    let line =
+        |who: &str, ids: &[&str]| format!("{}, vouched for by {who}: {}", counted(ids), shortened(ids));
+    let mut lines: Vec<String> = groups.iter().map(|(who, ids)| line(who, ids)).collect();
+    if !rest.is_empty() {
+        let who: Vec<&str> = rest.iter().map(|(who, _)| *who).collect();
+        let ids: Vec<&str> = rest.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
+        lines.push(line(&who.join(", "), &ids));
+    }
+    lines
+}
+
+fn counted(ids: &[&str]) -> String {
+    if ids.len() == 1 { "1 check".to_owned() } else { format!("{} checks", ids.len()) }
 }
 
 fn ids(judgement: &Judgement, which: impl Fn(&Row) -> bool) -> Vec<&str> {

@@ -187,7 +187,7 @@ fn passed(facts: &Facts, context: Context) -> Judgement {
         (false, Scope::Connection | Scope::Bundle) if measured => (Verdict::Trusted, 0),
         (false, _) => (Verdict::Genuine, 16),
     };
-    let (checks, report) = (rows(facts.checks()), Some(Report::of(facts)));
+    let (checks, report) = (rows(facts.checks(), context), Some(Report::of(facts)));
     Judgement { verdict, reason: None, scope: context.scope, checks, report, spki_only: false, exit }
 }
 
@@ -198,7 +198,7 @@ fn refused(refusal: &Refusal, context: Context) -> Judgement {
         RefusalClass::Channel => (Verdict::Refused, 13),
         RefusalClass::Collateral => (Verdict::Unavailable, 12),
     };
-    let (reason, checks) = (Some(refusal.reason().to_owned()), rows(refusal.checks()));
+    let (reason, checks) = (Some(refusal.reason().to_owned()), rows(refusal.checks(), context));
     Judgement { verdict, reason, scope: context.scope, checks, report: None, spki_only: false, exit }
 }
 
@@ -213,7 +213,7 @@ fn without_policy(checks: &[CheckOutcome], facts: Option<&Facts>, context: Conte
         fix: "write down what you demand of software and machine, beginning with the observed values"
             .to_owned(),
     };
-    let mut checks = rows(checks);
+    let mut checks = rows(checks, context);
     checks.push(absent);
     let (reason, report) = (Some(POLICY_ABSENT.to_owned()), facts.map(Report::of));
     Judgement {
@@ -229,13 +229,16 @@ fn without_policy(checks: &[CheckOutcome], facts: Option<&Facts>, context: Conte
 
 const POLICY_ABSENT: &str = "policy.absent";
 
-fn rows(checks: &[CheckOutcome]) -> Vec<Row> {
+/// Where a simulator stands in for AMD, nobody may read that AMD vouches.
+fn rows(checks: &[CheckOutcome], context: Context) -> Vec<Row> {
+    let simulated = context.simulated || context.simulated_allowed;
+    let source = |source| if simulated && source == "AMD" { "a simulator" } else { source };
     let row = |check: &CheckOutcome| Row {
         id: check.id.to_owned(),
         result: check.result,
         observed: check.observed.clone(),
         expected: check.expected.clone(),
-        source: check.source.to_owned(),
+        source: source(check.source).to_owned(),
         fix: check.fix.to_owned(),
     };
     checks.iter().map(row).collect()

@@ -22,7 +22,11 @@ use proto::inference::v1::{
     inference_service_server::InferenceServiceServer, model_service_server::ModelServiceServer,
 };
 use rcgen::{CertificateParams, KeyPair, PublicKeyData};
-use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+use rustls::{
+    ServerConfig,
+    pki_types::PrivateKeyDer,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 use snp_evidence::{Binder, PUBLIC_LISTENER};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -63,8 +67,12 @@ struct Facts {
 
 impl Gateway {
     pub(crate) async fn start(behaviour: Behaviour, model: Model) -> Self {
+        Self::with(Identity::honest(), behaviour, model).await
+    }
+
+    pub(crate) async fn with(identity: Identity, behaviour: Behaviour, model: Model) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, identity) = (listener.local_addr().unwrap(), Identity::new());
+        let address = listener.local_addr().unwrap();
         let ca_pem = identity.ca_pem.clone();
         let mut task = JoinSet::new();
         task.spawn(async move {
@@ -85,31 +93,48 @@ impl Gateway {
     }
 }
 
+/// What the gateway shows in the handshake.
 #[derive(Clone)]
-struct Identity {
+pub(crate) struct Identity {
     acceptor: TlsAcceptor,
     spki: Arc<Vec<u8>>,
     ca_pem: String,
 }
 
 impl Identity {
-    fn new() -> Self {
-        let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    pub(crate) fn honest() -> Self {
+        let key = KeyPair::generate().unwrap();
+        Self::new(&key, &key, b"h2")
+    }
+
+    /// Shows a certificate whose key it does not hold.
+    pub(crate) fn stolen() -> Self {
+        Self::new(&KeyPair::generate().unwrap(), &KeyPair::generate().unwrap(), b"h2")
+    }
+
+    pub(crate) fn without_http2() -> Self {
+        let key = KeyPair::generate().unwrap();
+        Self::new(&key, &key, b"")
+    }
+
+    fn new(key: &KeyPair, held: &KeyPair, alpn: &[u8]) -> Self {
+        let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(Vec::<String>::new()).unwrap();
         ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
         let issuer = rcgen::Issuer::new(ca, ca_key);
         let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let leaf = leaf.signed_by(&key, &issuer).unwrap();
-        let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let leaf = leaf.signed_by(key, &issuer).unwrap();
+        let private = PrivateKeyDer::Pkcs8(held.serialize_der().into());
+        let private = rustls::crypto::aws_lc_rs::sign::any_supported_type(&private).unwrap();
+        let shown = CertifiedKey::new(vec![leaf.der().clone()], private);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], private)
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec()];
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
+        config.alpn_protocols.extend((!alpn.is_empty()).then(|| alpn.to_vec()));
         let spki = Arc::new(key.subject_public_key_info());
         Self { acceptor: TlsAcceptor::from(Arc::new(config)), spki, ca_pem }
     }

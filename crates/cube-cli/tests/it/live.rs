@@ -13,7 +13,8 @@ use snp_evidence::{Policy, TrustRoots, UnixTime};
 use tokio::net::TcpListener;
 
 use crate::{
-    gateway::{Behaviour, Gateway},
+    chat::Model,
+    gateway::{Behaviour, Gateway, Identity},
     tool::{Run, cube},
     world::{MEASUREMENT, world},
 };
@@ -50,6 +51,7 @@ async fn the_table_says_that_simulated_hardware_proves_nothing() {
     for form in [&[] as &[&str], &["--summary"]] {
         let run = cube(&[&args, form].concat()).await;
         assert!(run.stdout.contains("SIMULATED HARDWARE"), "{}", run.stdout);
+        assert!(!run.stdout.contains("by AMD") && !run.stdout.contains(" AMD\n"), "{}", run.stdout);
         assert!(run.stdout.contains("only CPU memory is proven: gpu_evidence off"), "{}", run.stdout);
     }
     let run = cube(&[&args, &["--summary"] as &[&str]].concat()).await;
@@ -65,6 +67,7 @@ async fn limits_of_the_proof_are_printed() {
     let args = ["verify", &url, "--policy", &policy, "--allow-simulated", world().root_file(), "--summary"];
     let run = cube(&[&args as &[&str], &["--binding", "tls-spki"]].concat()).await;
     assert_eq!(run.code, 0, "{}", run.stdout);
+    assert!(run.stdout.lines().count() <= 12, "{}", run.stdout);
     assert!(run.stdout.contains("the host can change the programs"), "{}", run.stdout);
     assert!(run.stdout.contains("does not stop a holder of the gateway's TLS key"), "{}", run.stdout);
 }
@@ -167,6 +170,20 @@ async fn a_given_ca_must_have_issued_the_certificate() {
     assert_eq!(run.code, 0, "{}", run.stdout);
     let run = verify(&gateway, &[&root as &[&str], &[others.to_str().unwrap()]].concat()).await;
     assert_eq!((run.code, run.reason().as_str()), (13, "channel.certificate"), "{}", run.stdout);
+}
+
+#[tokio::test]
+async fn a_certificate_whose_key_the_server_does_not_hold_is_refused() {
+    let gateway = Gateway::with(Identity::stolen(), Behaviour::Honest, Model::Speaks).await;
+    let run = verify(&gateway, &["--allow-simulated", world().root_file()]).await;
+    assert_eq!((run.code, run.reason().as_str()), (13, "channel.certificate"), "{}", run.stdout);
+}
+
+#[tokio::test]
+async fn a_server_without_http2_is_unavailable() {
+    let gateway = Gateway::with(Identity::without_http2(), Behaviour::Honest, Model::Speaks).await;
+    let run = verify(&gateway, &["--allow-simulated", world().root_file()]).await;
+    assert_eq!((run.code, run.verdict().as_str()), (15, "unavailable"), "{}", run.stdout);
 }
 
 #[tokio::test]
