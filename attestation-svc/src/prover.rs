@@ -100,3 +100,53 @@ pub(crate) enum ProverError {
     #[error("the report was given up")]
     Stopped,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Answers each call once it is let go.
+    #[derive(Debug)]
+    struct Stuck(std::sync::Mutex<Receiver<()>>);
+
+    impl Platform for Stuck {
+        fn format(&self) -> EvidenceFormat {
+            EvidenceFormat::SimulatedAmdSevSnp
+        }
+
+        fn evidence(&self, _: &[u8; 64]) -> Result<Evidence, PlatformError> {
+            self.0.lock().unwrap().recv().unwrap();
+            Ok(Evidence {
+                format: self.format(),
+                report: vec![],
+                endorsements: snp_evidence::Endorsements::default(),
+            })
+        }
+    }
+
+    fn stuck() -> (Sender<()>, Prover) {
+        let (go, wait) = channel();
+        (go, Prover::new(Box::new(Stuck(std::sync::Mutex::new(wait))), None))
+    }
+
+    fn data() -> ReportData {
+        let challenge = Challenge { purpose: Purpose::Boot, nonce: [0; 32], binder: Binder::none() };
+        challenge.report_data(Committed::default())
+    }
+
+    #[tokio::test]
+    async fn a_stuck_device_is_given_up_and_keeps_its_turn() {
+        let (go, prover) = stuck();
+        let short = Duration::from_millis(20);
+        assert!(matches!(prover.evidence(data(), short).await, Err(ProverError::Late(_))));
+        assert!(prover.turn.try_lock().is_err(), "the mailbox is still taken");
+        assert!(matches!(prover.evidence(data(), short).await, Err(ProverError::Late(_))));
+
+        // One for the call that was given up, one for the next.
+        go.send(()).unwrap();
+        go.send(()).unwrap();
+        prover.evidence(data(), DEADLINE).await.unwrap();
+    }
+}

@@ -1,0 +1,153 @@
+//! Reports for the gateway's clients.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mtls::Role;
+use proto::attestation::v1::{Binding, CollectEvidenceRequest, CollectKeyManifestRequest};
+use proto::reason;
+use snp_evidence::{Binder, KeyManifest, PUBLIC_LISTENER, Purpose};
+use tonic::Code;
+
+use crate::peer::{NONCE, Peer, assert_refused};
+use crate::world::World;
+
+const EXPORTER: [u8; 32] = [0x22; 32];
+
+fn request(gateway: &Peer) -> CollectEvidenceRequest {
+    CollectEvidenceRequest {
+        nonce: Bytes::copy_from_slice(&NONCE),
+        binding: Binding::TlsExporter.into(),
+        exporter: Bytes::copy_from_slice(&EXPORTER),
+        leaf_spki_sha256: Bytes::copy_from_slice(&gateway.listener.spki_sha256()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_gets_reports_bound_to_its_listener() {
+    let world = World::new();
+    let service = world.start().await;
+    let gateway = Peer::new(Role::Gateway);
+    let (_kept, enrolled) = gateway.hold(&world).await;
+    let link = service.mutual(&enrolled).await;
+    let leaf = gateway.listener.spki_sha256();
+
+    let answer = link.evidence().collect_evidence(request(&gateway)).await.unwrap().into_inner();
+    let binder = Binder::tls_exporter(leaf, EXPORTER, PUBLIC_LISTENER);
+    let bundle = world.appraise(&answer.bundle, Purpose::Fresh, binder);
+    assert_eq!(bundle.manifest_bytes(), enrolled.bundle.manifest_bytes());
+
+    let spki = CollectEvidenceRequest {
+        binding: Binding::TlsSpki.into(),
+        exporter: Bytes::new(),
+        ..request(&gateway)
+    };
+    let answer = link.evidence().collect_evidence(spki).await.unwrap().into_inner();
+    world.appraise(&answer.bundle, Purpose::Fresh, Binder::tls_spki(leaf, PUBLIC_LISTENER));
+
+    let answer = link.evidence().collect_key_manifest(CollectKeyManifestRequest {}).await.unwrap();
+    KeyManifest::parse(&answer.get_ref().key_manifest).unwrap();
+    assert_eq!(answer.get_ref().key_manifest, enrolled.bundle.manifest_bytes());
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_role_gets_none() {
+    let world = World::new();
+    let service = world.start().await;
+    let gateway = Peer::new(Role::Gateway);
+    let (_kept, _) = gateway.hold(&world).await;
+    let (_also_kept, enrolled) = Peer::new(Role::Adapter).hold(&world).await;
+    let link = service.mutual(&enrolled).await;
+    let refused = link.evidence().collect_evidence(request(&gateway)).await;
+    assert_refused(refused, Code::PermissionDenied, reason::PEER_NOT_ALLOWED);
+    let refused = link.evidence().collect_key_manifest(CollectKeyManifestRequest {}).await;
+    assert_refused(refused, Code::PermissionDenied, reason::PEER_NOT_ALLOWED);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_caller_may_not_ask_is_refused() {
+    let world = World::new();
+    let service = world.start().await;
+    let gateway = Peer::new(Role::Gateway);
+    let (_kept, enrolled) = gateway.hold(&world).await;
+    let link = service.mutual(&enrolled).await;
+    let (good, own) = (request(&gateway), gateway.key.spki_sha256());
+    let bytes = Bytes::copy_from_slice;
+    for (request, code, reason) in [
+        (
+            CollectEvidenceRequest { leaf_spki_sha256: bytes(&[7; 32]), ..good.clone() },
+            Code::PermissionDenied,
+            reason::LISTENER_KEY_UNKNOWN,
+        ),
+        (
+            CollectEvidenceRequest { leaf_spki_sha256: bytes(&own), ..good.clone() },
+            Code::PermissionDenied,
+            reason::LISTENER_KEY_UNKNOWN,
+        ),
+        (
+            CollectEvidenceRequest { leaf_spki_sha256: Bytes::new(), ..good.clone() },
+            Code::PermissionDenied,
+            reason::LISTENER_KEY_UNKNOWN,
+        ),
+        (
+            CollectEvidenceRequest { nonce: bytes(&NONCE[1..]), ..good.clone() },
+            Code::InvalidArgument,
+            reason::NONCE_INVALID,
+        ),
+        (
+            CollectEvidenceRequest { exporter: bytes(&EXPORTER[1..]), ..good.clone() },
+            Code::InvalidArgument,
+            reason::BINDING_UNSUPPORTED,
+        ),
+        (
+            CollectEvidenceRequest { binding: Binding::TlsSpki.into(), ..good.clone() },
+            Code::InvalidArgument,
+            reason::BINDING_UNSUPPORTED,
+        ),
+        (
+            CollectEvidenceRequest { binding: Binding::Hpke.into(), ..good.clone() },
+            Code::Unimplemented,
+            reason::BINDING_UNSUPPORTED,
+        ),
+        (
+            CollectEvidenceRequest { binding: 99, ..good.clone() },
+            Code::InvalidArgument,
+            reason::BINDING_UNSUPPORTED,
+        ),
+    ] {
+        assert_refused(link.evidence().collect_evidence(request).await, code, reason);
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_fails_fails_the_call_and_not_the_service() {
+    let world = World::new();
+    let service = world.start().await;
+    let gateway = Peer::new(Role::Gateway);
+    let (_kept, enrolled) = gateway.hold(&world).await;
+    let link = service.mutual(&enrolled).await;
+    world.device.absent.store(true, Ordering::SeqCst);
+    let refused = link.evidence().collect_evidence(request(&gateway)).await;
+    assert_refused(refused, Code::Unavailable, reason::EVIDENCE_UNAVAILABLE);
+    world.device.absent.store(false, Ordering::SeqCst);
+    link.evidence().collect_evidence(request(&gateway)).await.unwrap();
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_services_own_certificate_is_renewed_in_time() {
+    let world = World::new();
+    let service = world.start().await;
+    let gateway = Peer::new(Role::Gateway);
+    for _ in 0..4 {
+        let (_kept, enrolled) = gateway.hold(&world).await;
+        let link = service.mutual(&enrolled).await;
+        link.evidence().collect_key_manifest(CollectKeyManifestRequest {}).await.unwrap();
+        world.clock.advance(Duration::from_secs(31 * 60));
+    }
+    service.stop().await;
+}

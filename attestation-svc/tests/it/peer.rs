@@ -1,0 +1,157 @@
+//! A gateway or adapter, as far as attestation-svc sees one.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mtls::{Material, Role, ServiceKey, Svid};
+use proto::attestation::v1::evidence_service_client::EvidenceServiceClient;
+use proto::attestation::v1::health_service_client::HealthServiceClient;
+use proto::attestation::v1::identity_service_client::IdentityServiceClient;
+use proto::attestation::v1::{EnrollRequest, EnrollResponse, ListenerKey};
+use rustls_pki_types::CertificateDer;
+use service_runtime::Clock;
+use snp_evidence::{Binder, Expectation, PUBLIC_LISTENER, Purpose, UnixTime, VerifiedBundle, appraise};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::util::BoxCloneService;
+
+use crate::world::{Service, World};
+
+pub(crate) const NONCE: [u8; 32] = [0x11; 32];
+
+type Channel = BoxCloneService<Request<Body>, Response<Incoming>, hyper::Error>;
+
+/// One HTTP/2 connection; dropping it closes the connection.
+pub(crate) struct Link {
+    channel: Channel,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Link {
+    pub(crate) async fn unix(socket: &Path) -> Self {
+        Self::open(UnixStream::connect(socket).await.unwrap()).await
+    }
+
+    pub(crate) async fn mutual(address: SocketAddr, material: &Material) -> Self {
+        let connector = TlsConnector::from(material.client_config(Role::Attestation).unwrap());
+        let stream = TcpStream::connect(address).await.unwrap();
+        Self::open(connector.connect(mtls::no_name(), stream).await.unwrap()).await
+    }
+
+    async fn open(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (sender, connection) = builder.handshake::<_, Body>(TokioIo::new(io)).await.unwrap();
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        let send = tower::service_fn(move |request| sender.clone().send_request(request));
+        Self { channel: BoxCloneService::new(send), driver }
+    }
+
+    pub(crate) fn identities(&self) -> IdentityServiceClient<Channel> {
+        IdentityServiceClient::with_origin(self.channel.clone(), Uri::from_static("http://attestation"))
+    }
+
+    pub(crate) fn leases(&self) -> HealthServiceClient<Channel> {
+        HealthServiceClient::with_origin(self.channel.clone(), Uri::from_static("http://attestation"))
+    }
+
+    pub(crate) fn evidence(&self) -> EvidenceServiceClient<Channel> {
+        EvidenceServiceClient::with_origin(self.channel.clone(), Uri::from_static("http://attestation"))
+    }
+}
+
+/// A service with its keys.
+pub(crate) struct Peer {
+    pub(crate) role: Role,
+    pub(crate) key: Arc<ServiceKey>,
+    pub(crate) listener: ServiceKey,
+}
+
+impl Peer {
+    pub(crate) fn new(role: Role) -> Self {
+        let key = || ServiceKey::generate().unwrap();
+        Self { role, key: Arc::new(key()), listener: key() }
+    }
+
+    /// What a well-behaved service asks.
+    pub(crate) fn request(&self) -> EnrollRequest {
+        let public = || ListenerKey {
+            listener: PUBLIC_LISTENER.to_owned(),
+            csr: self.listener.csr_der().unwrap().into(),
+        };
+        EnrollRequest {
+            csr: self.key.csr_der().unwrap().into(),
+            listeners: (self.role == Role::Gateway).then(public).into_iter().collect(),
+            nonce: Bytes::copy_from_slice(&NONCE),
+        }
+    }
+
+    pub(crate) async fn connect(&self, world: &World) -> Link {
+        Link::unix(&world.socket(self.role.as_str())).await
+    }
+
+    /// Enrols on `link`, and judges the answer as health-gate would.
+    pub(crate) async fn enrol(&self, world: &World, link: &Link) -> Enrolled {
+        let answer = link.identities().enroll(self.request()).await.unwrap().into_inner();
+        let binder = Binder::enrolment(self.key.spki_sha256(), &format!("enrol/{}", self.role));
+        let bundle = world.appraise(&answer.evidence_bundle, Purpose::Peer, binder);
+        let manifest = bundle.manifest();
+        let material = Material::new(Arc::clone(&world.clock) as Arc<dyn Clock>);
+        let chain = vec![certificate(&answer.svid)];
+        let roots = answer.trust_bundle.iter().map(certificate).collect();
+        let svid = Svid { key: Arc::clone(&self.key), chain };
+        material.set(svid, roots, &manifest.trust_domain, &manifest.instance).unwrap();
+        Enrolled { answer, bundle, material }
+    }
+
+    /// Enrols, and keeps the connection for as long as the answer is kept.
+    pub(crate) async fn hold(&self, world: &World) -> (Link, Enrolled) {
+        let link = self.connect(world).await;
+        let enrolled = self.enrol(world, &link).await;
+        (link, enrolled)
+    }
+}
+
+/// An accepted enrolment.
+pub(crate) struct Enrolled {
+    pub(crate) answer: EnrollResponse,
+    pub(crate) bundle: VerifiedBundle,
+    pub(crate) material: Material,
+}
+
+impl World {
+    pub(crate) fn appraise(&self, bundle: &[u8], purpose: Purpose, binder: Binder) -> VerifiedBundle {
+        let expectation = Expectation { purpose, nonce: NONCE, binder };
+        let now = UnixTime(self.clock.unix());
+        appraise(bundle, &self.roots, &self.policy(), &expectation, now).unwrap()
+    }
+}
+
+impl Service {
+    pub(crate) async fn mutual(&self, enrolled: &Enrolled) -> Link {
+        Link::mutual(self.address, &enrolled.material).await
+    }
+}
+
+pub(crate) fn certificate(der: &Bytes) -> CertificateDer<'static> {
+    CertificateDer::from(der.to_vec())
+}
+
+pub(crate) fn assert_refused<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, reason: &str) {
+    let status = result.unwrap_err();
+    assert_eq!((status.code(), proto::reason_of(&status).as_deref()), (code, Some(reason)), "{status:?}");
+}

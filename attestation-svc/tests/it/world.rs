@@ -1,0 +1,194 @@
+//! A simulated machine, the files of a deployment on it, and the service running there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use attestation_svc::{Config, run};
+use aws_lc_rs::digest::{SHA256, digest};
+use nix::unistd::geteuid;
+use service_runtime::{CancellationToken, Exit, ManualClock};
+use snp_evidence::{Endorsements, Evidence, EvidenceFormat, Policy, TrustRoots, Vek};
+use snp_platform::{Platform, PlatformError};
+use snp_simulator::{ChipSpec, Guest, Product, SecureProcessor, SimulatedRoot};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub(crate) const NOW: i64 = 1_767_225_600;
+pub(crate) const MEASUREMENT: [u8; 48] = [0xab; 48];
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Made once: RSA-4096 keys take seconds.
+fn machine() -> &'static (String, Arc<SecureProcessor>) {
+    static MACHINE: OnceLock<(String, Arc<SecureProcessor>)> = OnceLock::new();
+    MACHINE.get_or_init(|| {
+        let root = SimulatedRoot::generate(Product::Genoa, NOW).unwrap();
+        let chip = ChipSpec::random(Product::Genoa).unwrap();
+        (root.root_pem(), Arc::new(root.make_processor(&chip).unwrap()))
+    })
+}
+
+pub(crate) fn roots() -> TrustRoots {
+    TrustRoots::simulated(machine().0.as_bytes()).unwrap()
+}
+
+/// The simulated processor as a device, with faults on demand.
+#[derive(Clone)]
+pub(crate) struct Device {
+    processor: Arc<SecureProcessor>,
+    pub(crate) guest: Guest,
+    pub(crate) format: EvidenceFormat,
+    pub(crate) with_vcek: bool,
+    pub(crate) absent: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Device")
+    }
+}
+
+impl Platform for Device {
+    fn format(&self) -> EvidenceFormat {
+        self.format
+    }
+
+    fn evidence(&self, report_data: &[u8; 64]) -> Result<Evidence, PlatformError> {
+        if self.absent.load(Ordering::SeqCst) {
+            return Err(PlatformError::Absent { place: "/dev/none".to_owned() });
+        }
+        let processor = &self.processor;
+        let endorsements = Endorsements {
+            vek: self.with_vcek.then(|| Vek::Vcek(processor.vcek_der().to_vec())),
+            ask: Some(processor.ask_der().to_vec()),
+            ark: Some(processor.ark_der().to_vec()),
+            ..Endorsements::default()
+        };
+        let report = processor.report(&self.guest, report_data).unwrap();
+        Ok(Evidence { format: self.format, report, endorsements })
+    }
+}
+
+/// A deployment that would boot; tests spoil one part of it.
+pub(crate) struct World {
+    folder: TempDir,
+    pub(crate) device: Device,
+    pub(crate) roots: TrustRoots,
+    pub(crate) clock: Arc<ManualClock>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::for_uid(geteuid().as_raw())
+    }
+
+    /// Both identities belong to `uid`.
+    pub(crate) fn for_uid(uid: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = crate::policy::policy();
+        let measured = format!(
+            "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{}\"\n\
+             [identity.gateway]\nuid = {uid}\n[identity.adapter]\nuid = {uid}\n\
+             [backend]\nkind = \"openai\"\naddress = \"http://127.0.0.1:8080\"\n\
+             [public]\nnames = [\"localhost\", \"127.0.0.1\"]\n",
+            hex::encode(sha256(policy.as_bytes()))
+        );
+        let service = "measured = \"measured.toml\"\npolicy = \"policy.toml\"\nrun_dir = \"run\"\n\
+                       listen = \"127.0.0.1:8444\"\n[log]\nlevel = \"info\"\n";
+        for (name, text) in [("policy", &policy), ("measured", &measured), ("service", &service.to_owned())] {
+            fs::write(folder.path().join(name).with_extension("toml"), text).unwrap();
+        }
+        let guest =
+            Guest { measurement: MEASUREMENT, host_data: sha256(measured.as_bytes()), ..Guest::default() };
+        let device = Device {
+            processor: Arc::clone(&machine().1),
+            guest,
+            format: EvidenceFormat::SimulatedAmdSevSnp,
+            with_vcek: true,
+            absent: Arc::default(),
+        };
+        Self { folder, device, roots: roots(), clock: Arc::new(ManualClock::new(NOW)) }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        assert!(text.contains(from), "{from} is not in {name}");
+        fs::write(self.path(name), text.replacen(from, to, 1)).unwrap();
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config::load(&self.path("service.toml")).unwrap()
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        Policy::parse(&fs::read(self.path("policy.toml")).unwrap()).unwrap()
+    }
+
+    pub(crate) fn socket(&self, role: &str) -> PathBuf {
+        self.path("run").join(format!("enrol-{role}.sock"))
+    }
+
+    pub(crate) fn run_dir(&self, mode: u32) -> PathBuf {
+        let path = self.path("run");
+        fs::create_dir_all(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    /// Starts the service, which is expected to end by itself.
+    pub(crate) async fn exit(&self) -> Exit {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.run(listener, CancellationToken::new()).await.unwrap()
+    }
+
+    /// Starts the service and waits for its sockets.
+    pub(crate) async fn start(&self) -> Service {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let running = self.run(listener, shutdown.clone());
+        let socket = self.socket("gateway").with_file_name("enrol-adapter.sock");
+        let up = async {
+            for socket in [socket, self.socket("gateway")] {
+                while UnixStream::connect(&socket).await.is_err() {
+                    assert!(!running.is_finished(), "the service ended instead of serving");
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        };
+        timeout(PATIENCE, up).await.unwrap();
+        Service { address, shutdown, running }
+    }
+
+    fn run(&self, listener: TcpListener, shutdown: CancellationToken) -> JoinHandle<Exit> {
+        let (config, device, roots) = (self.config(), Box::new(self.device.clone()), self.roots.clone());
+        tokio::spawn(run(config, device, roots, listener, self.clock.clone(), shutdown))
+    }
+}
+
+/// The running service.
+pub(crate) struct Service {
+    pub(crate) address: std::net::SocketAddr,
+    shutdown: CancellationToken,
+    running: JoinHandle<Exit>,
+}
+
+impl Service {
+    pub(crate) async fn stop(self) -> Exit {
+        self.shutdown.cancel();
+        timeout(PATIENCE, self.running).await.unwrap().unwrap()
+    }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    digest(&SHA256, bytes).as_ref().try_into().unwrap()
+}
