@@ -20,7 +20,7 @@ use crate::mint::Mint;
 use crate::prover::{Challenge, Committed, Prover};
 
 /// For one report at boot; a host that throttles makes the driver wait.
-const REPORT: Duration = Duration::from_secs(60);
+const REPORT: Duration = Duration::from_mins(1);
 /// IANA enterprise number of AMD.
 const AMD: u32 = 3704;
 

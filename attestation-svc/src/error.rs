@@ -72,8 +72,13 @@ impl BootError {
                 RefusalClass::Policy => Exit::Policy,
                 RefusalClass::Collateral => Exit::Collateral,
             },
-            Self::SharedUid(_) | Self::Socket(_) => Exit::Config,
-            Self::Random | Self::Ca(_) | Self::Mint(_) | Self::Key(_) => Exit::Config,
+            // AWS-LC failing to make a key has no exit code of its own; nothing about the evidence is known then.
+            Self::SharedUid(_)
+            | Self::Socket(_)
+            | Self::Random
+            | Self::Ca(_)
+            | Self::Mint(_)
+            | Self::Key(_) => Exit::Config,
         }
     }
 }

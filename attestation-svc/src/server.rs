@@ -33,7 +33,7 @@ use crate::rpc::identity::Identities;
 /// Bytes of a request; ours have under 2,000.
 const MAX_REQUEST: usize = 16 * 1024;
 /// The connection is the holder, so it lives as long as the holder does.
-const FOREVER: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+const FOREVER: Duration = Duration::from_hours(10 * 366 * 24);
 /// Connections to one enrolment socket: the holder, its successor, and a few that are refused.
 const ENROLMENT_CONNECTIONS: usize = 16;
 /// For open streams at the end; leases end by themselves.

@@ -22,6 +22,8 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use tower::util::BoxCloneService;
 
 use crate::world::{Service, World};
@@ -67,6 +69,14 @@ impl Link {
 
     pub(crate) fn leases(&self) -> HealthServiceClient<Channel> {
         HealthServiceClient::with_origin(self.channel.clone(), Uri::from_static("http://attestation"))
+    }
+
+    /// What grpc.health.v1 says of `service`.
+    pub(crate) async fn health(&self, service: &str) -> i32 {
+        let mut client =
+            HealthClient::with_origin(self.channel.clone(), Uri::from_static("http://attestation"));
+        let request = HealthCheckRequest { service: service.to_owned() };
+        client.check(request).await.unwrap().get_ref().status
     }
 
     pub(crate) fn evidence(&self) -> EvidenceServiceClient<Channel> {

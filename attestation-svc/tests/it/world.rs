@@ -147,7 +147,7 @@ impl World {
     /// Starts the service, which is expected to end by itself.
     pub(crate) async fn exit(&self) -> Exit {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        self.run(listener, CancellationToken::new()).await.unwrap()
+        timeout(PATIENCE, self.run(listener, CancellationToken::new())).await.unwrap().unwrap()
     }
 
     /// Starts the service and waits for its sockets.
