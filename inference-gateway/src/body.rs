@@ -44,9 +44,7 @@ impl Body for Bounded {
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.take(frame))),
             Poll::Ready(other) => Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
-            Poll::Pending => {
-                self.over.as_mut().poll(cx).map(|()| Some(Err(Box::new(slow(self.limit)).into())))
-            }
+            Poll::Pending => self.over.as_mut().poll(cx).map(|()| Some(Err(slow(self.limit).into()))),
         }
     }
 
@@ -62,7 +60,7 @@ impl Body for Bounded {
 impl Bounded {
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, axum::BoxError> {
         let size = frame.data_ref().map_or(0, Buf::remaining);
-        self.room = self.room.checked_sub(size).ok_or_else(|| Box::new(too_large()))?;
+        self.room = self.room.checked_sub(size).ok_or_else(too_large)?;
         Ok(frame)
     }
 }
