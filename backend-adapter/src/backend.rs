@@ -112,11 +112,7 @@ impl ChatDecoder {
     /// Reads `input`; whether a frame came. The events before an error are in `events` and count.
     ///
     /// What follows the end marker is not read.
-    pub fn feed(
-        &mut self,
-        mut input: Bytes,
-        events: &mut VecDeque<ChatEvent>,
-    ) -> Result<bool, BackendError> {
+    pub fn feed(&mut self, mut input: Bytes, events: &mut VecDeque<ChatEvent>) -> Result<bool, BackendError> {
         let mut came = false;
         while !self.is_complete()
             && let Some(frame) = self.next_frame(&mut input)?

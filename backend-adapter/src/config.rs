@@ -61,7 +61,8 @@ impl Config {
         let policy = table.parsed("policy", |file| load_policy(&resolve(path, Path::new(file))));
         if let (Some(measured), Some(policy)) = (&measured, &policy) {
             table.problems.require(measured.policy_sha256 == policy.sha256(), || {
-                "policy: its SHA-256 is not the measured policy_sha256; use the policy that was measured".into()
+                "policy: its SHA-256 is not the measured policy_sha256; use the policy that was measured"
+                    .into()
             });
         }
         let run_dir = table.parsed("run_dir", |folder| Ok(resolve(path, Path::new(folder))));

@@ -32,7 +32,9 @@ pub enum BackendError {
     #[error("the model server has no model of that name; ListModels names those it has")]
     ModelNotFound,
     /// The model server refused the request.
-    #[error("the model server refused the request ({0}); its own words are withheld because they can repeat the prompt")]
+    #[error(
+        "the model server refused the request ({0}); its own words are withheld because they can repeat the prompt"
+    )]
     Refused(Cause),
     /// The request is longer than the model server accepts.
     #[error("the request is too large for the model server; shorten the conversation")]

@@ -28,13 +28,14 @@ where
 {
     mtls::install_crypto_provider();
     let tracker = TaskTracker::new();
-    let holder = match health_gate::start(holder_config(&config, roots, clock), shutdown.clone(), &tracker).await {
-        Ok(holder) => holder,
-        Err(error) => {
-            error!(%error, "no lease; not serving");
-            return error.exit();
-        }
-    };
+    let holder =
+        match health_gate::start(holder_config(&config, roots, clock), shutdown.clone(), &tracker).await {
+            Ok(holder) => holder,
+            Err(error) => {
+                error!(%error, "no lease; not serving");
+                return error.exit();
+            }
+        };
     let listener = match bind().await {
         Ok(listener) => listener,
         Err(error) => {

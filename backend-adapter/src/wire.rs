@@ -70,7 +70,10 @@ mod tests {
         assert_eq!(info.reason, "UNSUPPORTED_BY_BACKEND");
         assert_eq!(info.metadata["field"], "spec.sampling.seed");
         let info = Status::from(BackendError::Timeout(Phase::FirstToken)).get_details_error_info().unwrap();
-        assert_eq!((info.reason.as_str(), info.metadata["phase"].as_str()), ("BACKEND_TIMEOUT", "first_token"));
+        assert_eq!(
+            (info.reason.as_str(), info.metadata["phase"].as_str()),
+            ("BACKEND_TIMEOUT", "first_token")
+        );
     }
 
     #[test]

@@ -104,8 +104,8 @@ pub(super) fn models(body: &[u8]) -> Result<Vec<String>, BackendError> {
     struct Entry {
         id: String,
     }
-    let list: List =
-        serde_json::from_slice(body).map_err(|_| BackendError::Protocol("no list of models at /v1/models"))?;
+    let list: List = serde_json::from_slice(body)
+        .map_err(|_| BackendError::Protocol("no list of models at /v1/models"))?;
     Ok(list.data.into_iter().map(|entry| entry.id).collect())
 }
 

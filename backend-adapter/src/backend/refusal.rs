@@ -108,8 +108,13 @@ mod tests {
         let too_long = r#"{"error":{"code":400,"message":"request (3031 tokens) exceeds the available context size (1024 tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":3031,"n_ctx":1024}}"#;
         assert_eq!(status(400, too_long), BackendError::TooLarge);
         let no_tools = r#"{"error":"registry.ollama.ai/library/x:latest does not support tools"}"#;
-        assert!(matches!(status(400, no_tools), BackendError::Unsupported { field, .. } if field == "spec.tools"));
-        let blind = r#"{"error":{"code":500,"message":"image input is not supported - hint","type":"server_error"}}"#;
-        assert!(matches!(status(500, blind), BackendError::Unsupported { field, .. } if field.ends_with("image")));
+        assert!(
+            matches!(status(400, no_tools), BackendError::Unsupported { field, .. } if field == "spec.tools")
+        );
+        let blind =
+            r#"{"error":{"code":500,"message":"image input is not supported - hint","type":"server_error"}}"#;
+        assert!(
+            matches!(status(500, blind), BackendError::Unsupported { field, .. } if field.ends_with("image"))
+        );
     }
 }

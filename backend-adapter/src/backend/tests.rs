@@ -131,7 +131,9 @@ fn no_prefix_of_an_answer_is_a_success() {
 
 #[test]
 fn an_oversized_frame_is_refused() {
-    for (dialect, start) in [(Dialect::Ollama, &b"{\"message\":\""[..]), (Dialect::OpenAi, b"data: {\"x\":\"")] {
+    for (dialect, start) in
+        [(Dialect::Ollama, &b"{\"message\":\""[..]), (Dialect::OpenAi, b"data: {\"x\":\"")]
+    {
         let frame = [start, &vec![b'x'; MAX_FRAME]].concat();
         let read = reading(dialect, frame.chunks(8192));
         assert!(read.contains("a frame is longer than 1048576 bytes"), "{read}");

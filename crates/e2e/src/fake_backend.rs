@@ -32,8 +32,8 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
-pub use script::{Head, Script, Step};
 use script::{Dialect, answer_body, models};
+pub use script::{Head, Script, Step};
 
 /// Longest that a test waits for something to be seen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -281,11 +281,7 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 

@@ -211,7 +211,8 @@ fn tool_call(call: &v1::ToolCall) -> ToolCall<'_> {
 
 fn tool(tool: &v1::Tool) -> Result<Tool<'_>, BackendError> {
     let schema = Some(tool.parameters_json_schema.as_str()).filter(|schema| !schema.is_empty());
-    let parameters = schema.map(|schema| schema_text("spec.tools.parameters_json_schema", schema)).transpose()?;
+    let parameters =
+        schema.map(|schema| schema_text("spec.tools.parameters_json_schema", schema)).transpose()?;
     let function = Function { name: &tool.name, description: &tool.description, parameters };
     Ok(Tool { r#type: "function", function })
 }

@@ -160,7 +160,9 @@ fn schemas_go_out_byte_for_byte() {
     for dialect in [Dialect::OpenAi, Dialect::Ollama] {
         let body = dialect.call("req-1", &full()).unwrap().body;
         let body = std::str::from_utf8(&body).unwrap();
-        for part in [r#"{"type":  "object"}"#, r#"{"type":"object",  "properties":{"city":{"type":"string"}}}"#] {
+        for part in
+            [r#"{"type":  "object"}"#, r#"{"type":"object",  "properties":{"city":{"type":"string"}}}"#]
+        {
             assert!(body.contains(part), "{body}");
         }
     }
@@ -195,8 +197,14 @@ fn what_ollama_cannot_do_is_refused_by_name() {
         other => panic!("{other:?}"),
     };
     assert_eq!(unsupported(|spec| spec.sampling.as_mut().unwrap().seed = Some(-1)), "spec.sampling.seed");
-    assert_eq!(unsupported(|spec| spec.sampling.as_mut().unwrap().seed = Some(1 << 32)), "spec.sampling.seed");
-    assert_eq!(unsupported(|spec| spec.tool_choice = mode(ToolChoiceMode::Required)), "spec.tool_choice.mode");
+    assert_eq!(
+        unsupported(|spec| spec.sampling.as_mut().unwrap().seed = Some(1 << 32)),
+        "spec.sampling.seed"
+    );
+    assert_eq!(
+        unsupported(|spec| spec.tool_choice = mode(ToolChoiceMode::Required)),
+        "spec.tool_choice.mode"
+    );
     let named = |spec: &mut ChatSpec| {
         spec.tool_choice = Some(ToolChoice { choice: Some(Choice::Function("weather".into())) });
     };
@@ -212,7 +220,10 @@ fn ollama_needs_whole_arguments_and_known_tools() {
     };
     let arguments = |spec: &mut ChatSpec| spec.messages[2].tool_calls[0].arguments = "{\"ci".into();
     assert_eq!(invalid(arguments), "spec.messages[2].tool_calls[0].arguments");
-    assert_eq!(invalid(|spec| spec.messages[3].tool_call_id = "other".into()), "spec.messages[3].tool_call_id");
+    assert_eq!(
+        invalid(|spec| spec.messages[3].tool_call_id = "other".into()),
+        "spec.messages[3].tool_call_id"
+    );
 }
 
 #[test]
@@ -231,7 +242,9 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("spec.messages[1].content[1].image.media_type", |spec| spec.messages[1].content[1] = html()),
         ("spec.messages[1].tool_call_id", |spec| spec.messages[1].tool_call_id = "c1".into()),
         ("spec.messages[3].tool_call_id", |spec| spec.messages[3].tool_call_id.clear()),
-        ("spec.messages[1].tool_calls", |spec| spec.messages[1].tool_calls = spec.messages[2].tool_calls.clone()),
+        ("spec.messages[1].tool_calls", |spec| {
+            spec.messages[1].tool_calls = spec.messages[2].tool_calls.clone()
+        }),
         ("spec.messages[2].tool_calls[0]", |spec| spec.messages[2].tool_calls[0].id.clear()),
         ("spec.sampling.temperature", |spec| sampling(spec).temperature = Some(2.1)),
         ("spec.sampling.temperature", |spec| sampling(spec).temperature = Some(f32::NAN)),
@@ -245,7 +258,9 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("spec.tools[0].name", |spec| spec.tools[0].name.clear()),
         ("spec.tools[0].parameters_json_schema", |spec| spec.tools[0].parameters_json_schema = "[]".into()),
         ("spec.tool_choice", |spec| spec.tool_choice = mode(ToolChoiceMode::Unspecified)),
-        ("spec.tool_choice", |spec| spec.tool_choice = Some(ToolChoice { choice: Some(Choice::Function("x".into())) })),
+        ("spec.tool_choice", |spec| {
+            spec.tool_choice = Some(ToolChoice { choice: Some(Choice::Function("x".into())) })
+        }),
         ("spec.response_format", |spec| spec.response_format = Some(ResponseFormat { format: None })),
         ("spec.reasoning_effort", |spec| spec.reasoning_effort = 99),
     ];

@@ -136,7 +136,9 @@ impl Dialect {
 
     pub(super) fn refusal(self, status: StatusCode, message: &str) -> Value {
         match self {
-            Self::OpenAi => json!({"error": {"message": message, "type": "Error", "param": null, "code": status.as_u16()}}),
+            Self::OpenAi => {
+                json!({"error": {"message": message, "type": "Error", "param": null, "code": status.as_u16()}})
+            }
             Self::Ollama => json!({"error": message}),
         }
     }
@@ -171,12 +173,20 @@ pub(super) fn answer_body(steps: Vec<Step>, dialect: Dialect, gate: Arc<Semaphor
     BodyExt::boxed(StreamBody::new(frames))
 }
 
-async fn next(steps: &mut vec::IntoIter<Step>, dialect: Dialect, gate: &Semaphore) -> Option<io::Result<Bytes>> {
+async fn next(
+    steps: &mut vec::IntoIter<Step>,
+    dialect: Dialect,
+    gate: &Semaphore,
+) -> Option<io::Result<Bytes>> {
     loop {
         match steps.next()? {
             Step::Wait => pass(gate).await,
             Step::Stall => std::future::pending().await,
-            Step::Die => return Some(Err(io::Error::other("the script dies"))),
+            Step::Die => {
+                // What was sent before leaves first: hyper flushes while the body is pending.
+                tokio::task::yield_now().await;
+                return Some(Err(io::Error::other("the script dies")));
+            }
             step => return Some(Ok(dialect.render(&step))),
         }
     }
@@ -203,7 +213,9 @@ fn openai(step: &Step) -> Bytes {
             let rest = json!({"index": 0, "function": {"arguments": arguments}});
             (chunk(json!({"tool_calls": [head]}), None) + &chunk(json!({"tool_calls": [rest]}), None)).into()
         }
-        Step::End { reason, usage: counts } => (chunk(json!({}), Some(reason)) + &usage(counts) + DONE).into(),
+        Step::End { reason, usage: counts } => {
+            (chunk(json!({}), Some(reason)) + &usage(counts) + DONE).into()
+        }
         Step::EndWithoutMarker => chunk(json!({}), Some("stop")).into(),
         Step::Error(text) => {
             (frame(Dialect::OpenAi.refusal(StatusCode::INTERNAL_SERVER_ERROR, text)) + DONE).into()
