@@ -199,6 +199,3 @@ fn trailers(status: &Status) -> HeaderMap {
     }
     trailers
 }
-
-#[cfg(test)]
-mod tests;
