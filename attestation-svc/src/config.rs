@@ -90,7 +90,7 @@ impl Config {
             "measured (relying parties see its digest): trust_domain, tenant, policy_sha256, identity, backend, public\n\
              operational (may change without them): run_dir, listen, collateral, log\n\
              HOST_DATA must be the SHA-256 of the measured configuration: {}\n\
-             SHA-256 of the policy: {}\n",
+             SHA-256 of the policy: {}",
             hex::encode(self.measured.sha256()),
             hex::encode(self.policy.sha256()),
         )

@@ -113,3 +113,56 @@ pub(crate) fn hash<const N: usize>(algorithm: &'static Algorithm, bytes: &[u8]) 
     out.copy_from_slice(digest(algorithm, bytes).as_ref());
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: [u8; 32] = [7; 32];
+
+    fn start() -> (Ca, Manifests) {
+        let ca = Ca::generate("demo.cube.internal", &SEED, 1_767_225_600).unwrap();
+        let manifests = Manifests::first(SEED, &ca, &Mint::generate().unwrap());
+        (ca, manifests)
+    }
+
+    #[test]
+    fn the_instance_follows_from_seed_and_ca() {
+        let (ca, manifests) = start();
+        let hash: [u8; 32] = hash(&SHA256, &[&SEED, ca.spki()].concat());
+        assert_eq!(ca.instance(), hex::encode(&hash[..8]));
+        assert_eq!(manifests.current().manifest.instance, ca.instance());
+        assert_ne!(start().0.instance(), ca.instance(), "another CA, another instance");
+    }
+
+    #[test]
+    fn each_change_is_a_version_that_names_its_predecessor() {
+        let (ca, manifests) = start();
+        let gateway = ca.identity(Role::Gateway);
+        let key = |byte| [("gateway/public".to_owned(), vec![byte; 91])];
+        let first = manifests.current();
+        let second = manifests.set_listener_keys(&gateway, &key(1));
+        let again = manifests.set_listener_keys(&gateway, &key(1));
+        let third = manifests.set_listener_keys(&gateway, &key(2));
+
+        assert_eq!(second.manifest.prev, Some(B64Url(first.sha384)));
+        assert_eq!(third.manifest.prev, Some(B64Url(second.sha384)));
+        assert!(Arc::ptr_eq(&second, &again));
+        assert_eq!((second.manifest.version, third.manifest.version), (2, 3));
+        assert_eq!(third.manifest.keys.iter().map(|key| key.seq).collect::<Vec<_>>(), [1, 1, 2]);
+        assert_eq!(KeyManifest::parse(&third.bytes).unwrap(), third.manifest);
+        assert!(manifests.set_listener_keys(&gateway, &[]).manifest.keys.len() == 2, "keys can go");
+    }
+
+    #[test]
+    fn a_listener_key_is_its_owners_alone() {
+        let (ca, manifests) = start();
+        let (gateway, adapter) = (ca.identity(Role::Gateway), ca.identity(Role::Adapter));
+        let published = manifests.set_listener_keys(&gateway, &[("gateway/public".to_owned(), vec![1; 91])]);
+        let sha256 = hash(&SHA256, &[1; 91]);
+        assert_eq!(published.listener_of(&gateway, &sha256), Some("gateway/public"));
+        assert_eq!(published.listener_of(&adapter, &sha256), None);
+        let ca_key = hash(&SHA256, ca.spki());
+        assert_eq!(published.listener_of(&ca.identity(Role::Attestation), &ca_key), None, "not a TLS key");
+    }
+}
