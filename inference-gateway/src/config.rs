@@ -122,15 +122,11 @@ fn check_digest(measured: Option<&MeasuredConfig>, policy: Option<&Policy>, prob
 }
 
 fn access(keys: &mut Keys) -> Option<Access> {
-    match keys.text("access")?.as_str() {
-        "anonymous" => Some(Access::Anonymous),
-        _ => {
-            keys.problems.push(
-                "access: only \"anonymous\" exists in this version; write it to serve without credentials",
-            );
-            None
-        }
-    }
+    let anonymous = keys.text("access")? == "anonymous";
+    keys.problems.require(anonymous, || {
+        "access: only \"anonymous\" exists in this version; write it to serve without credentials".to_owned()
+    });
+    anonymous.then_some(Access::Anonymous)
 }
 
 fn connection_limits(keys: &mut Keys) -> ConnectionLimits {

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use health_gate::{Gate, GateLayer};
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 use proto::{
     attestation::v1::attestation_service_server::{AttestationServiceServer, SERVICE_NAME as ATTESTATION},
     inference::v1::{
@@ -112,7 +112,7 @@ fn is_health(request: &Parts) -> bool {
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
@@ -150,11 +150,13 @@ fn reasoned(status: &Status) -> Option<Status> {
     if status.code() == Code::Ok || proto::reason_of(status).is_some() {
         return None;
     }
-    Some(match status.code() {
-        Code::Unimplemented => unknown_method(),
-        Code::OutOfRange | Code::ResourceExhausted => too_large(),
-        Code::DeadlineExceeded => crate::chat::timed_out("deadline"),
-        // The only thing that can go wrong before a handler is reached.
-        _ => proto::status(Code::InvalidArgument, reason::INVALID_REQUEST, "the request cannot be decoded"),
-    })
+    if status.code() == Code::Unimplemented {
+        return Some(unknown_method());
+    }
+    if status.code() == Code::OutOfRange {
+        return Some(too_large());
+    }
+    // Nothing else can go wrong before a handler is reached.
+    let message = "the request cannot be decoded";
+    Some(proto::status(Code::InvalidArgument, reason::INVALID_REQUEST, message))
 }

@@ -61,13 +61,13 @@ fn presentable(status: Status, unavailable: &'static str, message: &'static str)
     if proto::reason_of(&status).is_some() {
         return status;
     }
-    match status.code() {
-        Code::Unavailable | Code::Unknown | Code::Cancelled => {
-            proto::status(Code::Unavailable, unavailable, message)
-        }
-        Code::DeadlineExceeded => crate::chat::timed_out("deadline"),
-        _ => proto::status(Code::Internal, reason::INTERNAL, "a service behind the gateway failed"),
+    if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled) {
+        return proto::status(Code::Unavailable, unavailable, message);
     }
+    if status.code() == Code::DeadlineExceeded {
+        return crate::chat::timed_out("deadline");
+    }
+    proto::status(Code::Internal, reason::INTERNAL, "a service behind the gateway failed")
 }
 
 #[cfg(test)]

@@ -59,11 +59,10 @@ impl Keys {
     /// The problems, with each key that nobody asked for.
     pub(super) fn finish(mut self) -> Problems {
         for (key, value) in self.table {
-            match value {
-                Value::Table(inner) => {
-                    inner.keys().for_each(|name| unknown(&mut self.problems, format!("{key}.{name}")))
-                }
-                _ => unknown(&mut self.problems, key),
+            if let Value::Table(inner) = value {
+                inner.keys().for_each(|name| unknown(&mut self.problems, format!("{key}.{name}")));
+            } else {
+                unknown(&mut self.problems, key);
             }
         }
         self.problems
@@ -78,11 +77,12 @@ impl Keys {
     }
 
     fn as_text(&mut self, key: &str, value: Value) -> Option<String> {
-        let text = match value {
-            Value::String(text) => Ok(text),
-            other => Err(format!("is a {}, must be a text in quotes", other.type_str())),
+        let kind = value.type_str();
+        let Value::String(text) = value else {
+            self.problems.push(format!("{key}: is of type {kind}, must be a text in quotes"));
+            return None;
         };
-        self.problems.take(key, text)
+        Some(text)
     }
 
     /// Takes `key`, or `table.key`.

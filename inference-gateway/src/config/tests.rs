@@ -1,4 +1,4 @@
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn problems(text: &str) -> String {
 fn the_defaults_are_those_of_the_design() {
     let (folder, config) = load(GOOD);
     let config = config.unwrap();
-    assert_eq!(config.run_dir, PathBuf::from(folder.path().join("run")));
+    assert_eq!(config.run_dir, folder.path().join("run"));
     assert_eq!((config.access, config.log_level.as_str()), (Access::Anonymous, "info"));
     assert_eq!(config.start_timeout.as_secs(), 60);
     let answers = &config.answers;
@@ -60,7 +60,7 @@ fn all_problems_are_reported_at_once() {
                 [limits]\nunary_seconds = 0\nage_seconds = 100000\nwhat = 1\n";
     let found = problems(text);
     for expected in [
-        "measured: is a integer",
+        "measured: is of type integer",
         "policy: is missing",
         "run_dir: is missing",
         "listen: \"x\" is not ADDRESS:PORT",

@@ -60,7 +60,7 @@ impl Chunks {
     }
 
     fn frame_of(&self, choices: &[ChunkChoice<'_>], usage: Option<&Usage>) -> Option<Bytes> {
-        let usage = self.include_usage.then(|| usage.map(UsageBody::from));
+        let usage = if self.include_usage { Asked::Yes(usage.map(UsageBody::from)) } else { Asked::No };
         let object = "chat.completion.chunk";
         data(&Chunk { id: &self.id, object, created: self.created, model: &self.model, choices, usage })
     }
@@ -104,9 +104,22 @@ struct Chunk<'a> {
     created: i64,
     model: &'a str,
     choices: &'a [ChunkChoice<'a>],
-    /// Null in every chunk but the last, and absent where it was not asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<UsageBody>>,
+    #[serde(skip_serializing_if = "Asked::is_no")]
+    usage: Asked,
+}
+
+/// `usage` of a chunk: null in each but the last, and absent where it was not asked for.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Asked {
+    No,
+    Yes(Option<UsageBody>),
+}
+
+impl Asked {
+    fn is_no(&self) -> bool {
+        matches!(self, Self::No)
+    }
 }
 
 #[derive(Serialize)]

@@ -71,9 +71,11 @@ fn images_are_checked() {
     assert_eq!(by_assistant, "messages[0].content[1].image belongs to user messages only");
 }
 
+type Change = fn(&mut Sampling);
+
 #[test]
 fn sampling_has_ranges() {
-    let cases: [(&str, fn(&mut Sampling)); 13] = [
+    let cases: [(&str, Change); 13] = [
         ("temperature", |it| it.temperature = Some(2.1)),
         ("temperature", |it| it.temperature = Some(f32::NAN)),
         ("temperature", |it| it.temperature = Some(-0.1)),

@@ -160,13 +160,11 @@ pub(crate) async fn whole(response: Response<Incoming>) -> Answered {
     let (mut body, mut complete) = (Vec::new(), true);
     let reading = async {
         while let Some(frame) = incoming.frame().await {
-            match frame {
-                Ok(frame) => body.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
-                Err(_) => {
-                    complete = false;
-                    break;
-                }
-            }
+            let Ok(frame) = frame else {
+                complete = false;
+                break;
+            };
+            body.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
         }
     };
     timeout(PATIENCE, reading).await.unwrap();

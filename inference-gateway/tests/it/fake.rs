@@ -17,8 +17,11 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Status};
 
+/// One step of the adapter's stream.
+pub(crate) type Step = Result<ChatEvent, Status>;
+
 /// What a test says in the adapter's place. `closed()` resolves when the gateway let go.
-pub(crate) type Script = mpsc::UnboundedSender<Result<ChatEvent, Status>>;
+pub(crate) type Script = mpsc::UnboundedSender<Step>;
 
 /// One call that reached the adapter.
 pub(crate) struct Seen {
@@ -29,7 +32,7 @@ pub(crate) struct Seen {
 
 #[derive(Default)]
 pub(crate) struct Fake {
-    answers: Mutex<VecDeque<mpsc::UnboundedReceiver<Result<ChatEvent, Status>>>>,
+    answers: Mutex<VecDeque<mpsc::UnboundedReceiver<Step>>>,
     pub(crate) seen: Mutex<Vec<Seen>>,
     pub(crate) collected: Mutex<Vec<CollectEvidenceRequest>>,
 }
@@ -43,7 +46,7 @@ impl Fake {
     }
 
     /// The next call will be answered by exactly `events`.
-    pub(crate) fn answer(&self, events: impl IntoIterator<Item = Result<ChatEvent, Status>>) {
+    pub(crate) fn answer(&self, events: impl IntoIterator<Item = Step>) {
         let script = self.next();
         events.into_iter().for_each(|event| script.send(event).unwrap());
     }
@@ -78,33 +81,34 @@ impl Evidence for Fake {
     }
 }
 
-pub(crate) fn event(sequence: u64, event: Event) -> Result<ChatEvent, Status> {
+#[expect(clippy::unnecessary_wraps, reason = "a step of a stream")]
+pub(crate) fn event(sequence: u64, event: Event) -> Step {
     Ok(ChatEvent { sequence, event: Some(event) })
 }
 
-pub(crate) fn started(sequence: u64) -> Result<ChatEvent, Status> {
+pub(crate) fn started(sequence: u64) -> Step {
     // The gateway puts its own identifier over whatever the adapter says.
     event(sequence, Event::Started(Started { request_id: "adapter's".into(), model: "smollm2".into() }))
 }
 
-pub(crate) fn text(sequence: u64, text: &str) -> Result<ChatEvent, Status> {
+pub(crate) fn text(sequence: u64, text: &str) -> Step {
     event(sequence, Event::Text(TextDelta { text: text.into() }))
 }
 
-pub(crate) fn finished(sequence: u64) -> Result<ChatEvent, Status> {
+pub(crate) fn finished(sequence: u64) -> Step {
     event(sequence, Event::Finished(Finished { reason: FinishReason::Stop.into() }))
 }
 
-pub(crate) fn usage(sequence: u64) -> Result<ChatEvent, Status> {
+pub(crate) fn usage(sequence: u64) -> Step {
     let usage = Usage { prompt_tokens: 3, completion_tokens: 2, ..Usage::default() };
     event(sequence, Event::Usage(usage))
 }
 
 /// "Hello, world." as a whole answer.
-pub(crate) fn hello() -> [Result<ChatEvent, Status>; 5] {
+pub(crate) fn hello() -> [Step; 5] {
     [started(0), text(1, "Hello, "), text(2, "world."), finished(3), usage(4)]
 }
 
-pub(crate) fn failure() -> Result<ChatEvent, Status> {
+pub(crate) fn failure() -> Step {
     Err(proto::status(Code::Internal, reason::BACKEND_FAILED, "the model server failed"))
 }

@@ -26,6 +26,7 @@ pub(crate) fn spec() -> Option<ChatSpec> {
     said("Hello?".to_owned())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a field of a request")]
 fn said(text: String) -> Option<ChatSpec> {
     let content = vec![ContentPart { part: Some(Part::Text(text)) }];
     let message = Message { role: Role::User.into(), content, ..Message::default() };

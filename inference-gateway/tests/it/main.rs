@@ -1,7 +1,12 @@
 //! The public listener over real TLS, behind a gate that a real attestation-svc on a
 //! simulated machine opened; only the adapter is scripted.
 
-#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that fails is a test that fails"
+)]
 
 mod client;
 mod evidence;

@@ -146,7 +146,7 @@ async fn lease(folder: &Path, clock: &Arc<ManualClock>, issuer: &CancellationTok
         policy,
         roots,
         listeners: Vec::new(),
-        start_timeout: Duration::from_secs(60),
+        start_timeout: Duration::from_mins(1),
         clock: clock.clone(),
     };
     health_gate::start(holder, CancellationToken::new(), &TaskTracker::new()).await.unwrap()
