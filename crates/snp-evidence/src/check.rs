@@ -92,32 +92,39 @@ pub enum RefusalClass {
 
 /// Evidence was refused. Holds every check's outcome; the first failed one is the reason.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct Refusal(Box<Refused>);
+
+#[derive(Clone, Debug)]
+struct Refused {
     class: RefusalClass,
     failed: CheckOutcome,
     checks: Vec<CheckOutcome>,
 }
 
 impl Refusal {
+    fn new(class: RefusalClass, failed: CheckOutcome, checks: Vec<CheckOutcome>) -> Self {
+        Self(Box::new(Refused { class, failed, checks }))
+    }
+
     /// Id of the first check that failed.
     pub fn reason(&self) -> &'static str {
-        self.failed.id
+        self.0.failed.id
     }
 
     /// Class of the first check that failed.
     pub fn class(&self) -> RefusalClass {
-        self.class
+        self.0.class
     }
 
     /// Every check, in order.
     pub fn checks(&self) -> &[CheckOutcome] {
-        &self.checks
+        &self.0.checks
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CheckOutcome { id, observed, expected, fix, .. } = &self.failed;
+        let CheckOutcome { id, observed, expected, fix, .. } = &self.0.failed;
         write!(f, "check {id} failed: observed {observed}, expected {expected}; {fix}")
     }
 }
@@ -159,7 +166,7 @@ pub(crate) fn unreadable<'c>(mut checks: impl Iterator<Item = &'c Check>, findin
     checks.for_each(|check| tally.add(check, Finding::unjudged(first.unwrap_or_default())));
     match tally.finish() {
         Err(refusal) => refusal,
-        Ok(checks) => Refusal { class: RefusalClass::Evidence, failed: NOTHING_JUDGED, checks },
+        Ok(checks) => Refusal::new(RefusalClass::Evidence, NOTHING_JUDGED, checks),
     }
 }
 
@@ -202,6 +209,6 @@ impl Tally {
             return Ok(self.outcomes);
         };
         let failed = self.outcomes.get(index).cloned().unwrap_or(NOTHING_JUDGED);
-        Err(Refusal { class, failed, checks: self.outcomes })
+        Err(Refusal::new(class, failed, self.outcomes))
     }
 }

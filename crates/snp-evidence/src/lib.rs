@@ -11,13 +11,13 @@
 //! Nobody outside can make a verdict:
 //!
 //! ```compile_fail
-//! let forged = snp_evidence::VerifiedReport { simulated: false };
+//! let forge = |facts| snp_evidence::VerifiedReport(facts);
 //! ```
 //! ```compile_fail
-//! let forged = snp_evidence::ExaminedReport { simulated: false };
+//! let forge = |facts| snp_evidence::ExaminedReport(facts);
 //! ```
 //! ```compile_fail
-//! let forged: snp_evidence::VerifiedBundle = Default::default();
+//! let forge = |report, manifest, manifest_bytes, claims| snp_evidence::VerifiedBundle { report, manifest, manifest_bytes, claims };
 //! ```
 #![forbid(unsafe_code)]
 

@@ -129,7 +129,9 @@ fn node(left: &Hash48, right: &Hash48) -> Hash48 {
 
 fn sha384(parts: &[&[u8]]) -> Hash48 {
     let mut context = digest::Context::new(&SHA384);
-    parts.iter().for_each(|part| context.update(part));
+    for part in parts {
+        context.update(part);
+    }
     let mut out = [0; 48];
     out.copy_from_slice(context.finish().as_ref());
     out

@@ -20,6 +20,7 @@ use values::{
 };
 
 /// A policy file, read completely.
+#[expect(clippy::struct_field_names, reason = "fields are named as the rules in the file")]
 #[derive(Clone, Debug)]
 pub struct Policy {
     sha256: [u8; 32],

@@ -15,6 +15,7 @@ const SIGNATURE_SLOT_PADDING: usize = 24;
 
 /// Every field of a report whose structure is sound. The claims are AMD's only once
 /// `report.signature` has passed.
+#[expect(clippy::struct_field_names, reason = "AMD's field names")]
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     pub(crate) version: u32,

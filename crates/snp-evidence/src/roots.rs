@@ -1,4 +1,5 @@
 //! Who may vouch: AMD's pinned keys, or those of one simulator run.
+#![expect(clippy::similar_names, reason = "ARK, ASK and ASVK are AMD's names")]
 
 use sev::certs::snp::builtin;
 use x509_parser::pem::Pem;
@@ -138,5 +139,34 @@ fn hex32(text: &str) -> [u8; 32] {
     match hex::decode_to_slice(text, &mut out) {
         Ok(()) => out,
         Err(_) => [0; 32],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_carried_certificates_are_the_pinned_ones() {
+        for set in TrustRoots::amd().sets {
+            assert_eq!(sha256(&set.ark), set.pins.ark, "{} ARK", set.product);
+            assert_eq!(sha256(&set.ask), set.pins.ask, "{} ASK", set.product);
+        }
+    }
+
+    #[test]
+    fn the_pins_are_those_of_the_published_certificates() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/evidence/amd-ca");
+        if !folder.exists() {
+            println!("skipped: ../shared is absent");
+            return;
+        }
+        for set in TrustRoots::amd().sets {
+            let pins = set.pins;
+            for (name, pin) in [("ark", pins.ark), ("ask", pins.ask), ("asvk", pins.asvk)] {
+                let pem = std::fs::read(folder.join(format!("{}-{name}.pem", set.product))).unwrap();
+                assert_eq!(sha256(&first_der(&pem)), pin, "{} {name}", set.product);
+            }
+        }
     }
 }

@@ -22,26 +22,30 @@ pub(crate) struct Tcb {
 
 impl RawTcb {
     pub(crate) fn of(self, product: Product) -> Tcb {
-        let [a, b, c, d, _, _, g, h] = self.0;
         match product {
-            Product::Milan | Product::Genoa => Tcb { fmc: None, bootloader: a, tee: b, snp: g, microcode: h },
-            Product::Turin => Tcb { fmc: Some(a), bootloader: b, tee: c, snp: d, microcode: h },
+            Product::Milan | Product::Genoa => {
+                let [bootloader, tee, _, _, _, _, snp, microcode] = self.0;
+                Tcb { fmc: None, bootloader, tee, snp, microcode }
+            }
+            Product::Turin => {
+                let [fmc, bootloader, tee, snp, _, _, _, microcode] = self.0;
+                Tcb { fmc: Some(fmc), bootloader, tee, snp, microcode }
+            }
         }
     }
 
     /// Whether the bytes that this product reserves are zero.
     pub(crate) fn reserved_is_zero(self, product: Product) -> bool {
-        let [_, _, c, d, e, f, g, _] = self.0;
         match product {
-            Product::Milan | Product::Genoa => [c, d, e, f] == [0; 4],
-            Product::Turin => [e, f, g] == [0; 3],
+            Product::Milan | Product::Genoa => matches!(self.0, [_, _, 0, 0, 0, 0, _, _]),
+            Product::Turin => matches!(self.0, [_, _, _, _, 0, 0, 0, _]),
         }
     }
 }
 
 impl Tcb {
     /// Whether every component is at least that of `floor`; never across products.
-    pub(crate) fn covers(&self, floor: &Self) -> bool {
+    pub(crate) fn covers(self, floor: Self) -> bool {
         let fmc = match (self.fmc, floor.fmc) {
             (Some(own), Some(floor)) => own >= floor,
             (None, None) => true,

@@ -88,7 +88,7 @@ pub(super) fn tcb_current(s: &Subject<'_>) -> Judged {
 
 fn floor(s: &Subject<'_>, rule: &Rule<PerProduct<Tcb>>, which: fn(&Report) -> RawTcb) -> Judged {
     let (product, tcb) = (s.product()?, s.tcb(which)?);
-    rule.judge(tcb, |floors| floors.0.get(&product).is_some_and(|floor| tcb.covers(floor)))
+    rule.judge(tcb, |floors| floors.0.get(&product).is_some_and(|floor| tcb.covers(*floor)))
 }
 
 /// Firmware that is not committed can be rolled back under a running guest.
@@ -106,7 +106,7 @@ pub(super) fn committed_is_current(s: &Subject<'_>) -> Judged {
 pub(super) fn tcb_ordered(s: &Subject<'_>) -> Judged {
     let (reported, committed) = (s.tcb(|report| report.reported_tcb)?, s.tcb(|report| report.committed_tcb)?);
     let (launch, current) = (s.tcb(|report| report.launch_tcb)?, s.tcb(|report| report.current_tcb)?);
-    let met = committed.covers(&reported) && current.covers(&committed) && current.covers(&launch);
+    let met = committed.covers(reported) && current.covers(committed) && current.covers(launch);
     let observed = format!("reported {reported}; committed {committed}; launch {launch}; current {current}");
     s.policy.tcb.ordered.judge(observed, |_| met)
 }

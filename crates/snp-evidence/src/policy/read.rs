@@ -96,11 +96,10 @@ fn off(value: &Value) -> Option<Parsed<String>> {
 /// Names what nobody took; emptied sections are fine.
 fn unknown(prefix: &str, table: &Table, problems: &mut Vec<String>) {
     for (key, value) in table {
-        match value {
-            Value::Table(section) if prefix.is_empty() && SECTIONS.contains(&key.as_str()) => {
-                unknown(&format!("{key}."), section, problems);
-            }
-            _ => problems.push(format!("{prefix}{key}: unknown")),
+        let section = value.as_table().filter(|_| prefix.is_empty() && SECTIONS.contains(&key.as_str()));
+        match section {
+            Some(section) => unknown(&format!("{key}."), section, problems),
+            None => problems.push(format!("{prefix}{key}: unknown")),
         }
     }
 }

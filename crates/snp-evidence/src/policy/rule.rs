@@ -20,6 +20,7 @@ pub(crate) enum Rule<T> {
 }
 
 impl<T: fmt::Display> Rule<T> {
+    #[expect(clippy::unnecessary_wraps, reason = "most checks end in this call")]
     pub(crate) fn judge(&self, observed: impl fmt::Display, met: impl FnOnce(&T) -> bool) -> Judged {
         Ok(match self {
             Self::On(demand) => Finding::of(met(demand), observed, demand),

@@ -183,10 +183,8 @@ fn items<T>(value: &Value, item: impl Fn(&Value) -> Parsed<T>) -> Parsed<Allow<T
 }
 
 fn table(value: Value) -> Parsed<Table> {
-    match value {
-        Value::Table(table) => Ok(table),
-        _ => Err("need a table".to_owned()),
-    }
+    let Value::Table(table) = value else { return Err("need a table".to_owned()) };
+    Ok(table)
 }
 
 /// Exactly these members of a table, in this order.

@@ -35,7 +35,7 @@ fn damage(mut bytes: Vec<u8>, edits: &[(usize, u8)], keep: usize) -> Vec<u8> {
         bytes[at] = *value;
     }
     let length = bytes.len();
-    if keep % 4 == 0 {
+    if keep.is_multiple_of(4) {
         bytes.truncate(keep % length);
     }
     bytes

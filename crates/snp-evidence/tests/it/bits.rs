@@ -7,8 +7,8 @@ use crate::{
     world::{Case, NOW},
 };
 
-/// Bits of the report that only the ECDSA signature protects; one in so many is tried, to bound the time.
-const SAMPLE: usize = 3;
+/// Of the real report, one bit in so many is tried, to bound the time.
+const SAMPLE: usize = 23;
 
 #[test]
 fn every_flipped_bit_of_a_simulated_report_is_refused() {
@@ -22,7 +22,7 @@ fn every_flipped_bit_of_a_simulated_report_is_refused() {
     let policy = snp_evidence::Policy::parse(case.policy.as_bytes()).unwrap();
     let genuine = case.sign(&expected);
     verify(&genuine, &case.roots, &policy, &expected, NOW).unwrap_or_else(|refusal| panic!("{refusal}"));
-    for bit in (0..genuine.report.len() * 8).filter(|bit| is_structure(*bit) || bit % SAMPLE == 0) {
+    for bit in 0..genuine.report.len() * 8 {
         let mut flipped = genuine.clone();
         flipped.report[bit / 8] ^= 1 << (bit % 8);
         let verdict = verify(&flipped, &case.roots, &policy, &expected, NOW);
@@ -41,10 +41,4 @@ fn flipped_bits_of_a_real_report_are_refused() {
         let verdict = snp_evidence::examine(&flipped, &roots, &policy, at("2026-09-01T00:00:00Z"));
         assert!(verdict.is_err(), "bit {} of byte {:#x} may be flipped", bit % 8, bit / 8);
     }
-}
-
-/// Header, TCBs, key info, versions, mitigation vectors, signature and every reserved range.
-fn is_structure(bit: usize) -> bool {
-    matches!(bit / 8, 0x00..0x50 | 0x180..0x1A8 | 0x1E0..0x210 | 0x2A0..0x340)
-        || (bit / 8 >= 0x208 && bit % 8 == 0)
 }

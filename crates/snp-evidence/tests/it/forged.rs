@@ -1,5 +1,11 @@
 //! One forgery per check: each is signed by the simulated processor, so that only its own check can object.
 
+#![expect(
+    clippy::assigning_clones,
+    clippy::semicolon_if_nothing_returned,
+    reason = "a forgery is one assignment"
+)]
+
 use std::collections::BTreeSet;
 
 use snp_evidence::{CheckResult, EvidenceFormat, Purpose, RefusalClass, TrustRoots, UnixTime, Vek};

@@ -1,4 +1,6 @@
 //! The verifier from outside: real evidence, forged evidence, damaged evidence, bundles, published vectors.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 mod arbitrary;
 mod bits;
@@ -6,6 +8,7 @@ mod bundles;
 mod forged;
 mod policies;
 mod real;
+mod roots;
 mod support;
 mod vectors;
 mod world;

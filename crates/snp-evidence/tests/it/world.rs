@@ -98,13 +98,13 @@ impl Case {
         let mut body = processor.report(&self.guest, data.as_bytes()).unwrap();
         body.truncate(0x2A0);
         (self.body)(&mut body);
-        let vek = processor.vek_der().to_vec();
+        let der = processor.vek_der().to_vec();
         let vlek = processor.signing_key() == SigningKey::Vlek;
         let mut evidence = Evidence {
             format: EvidenceFormat::SimulatedAmdSevSnp,
             report: processor.sign_body(&body).unwrap(),
             endorsements: Endorsements {
-                vek: Some(if vlek { Vek::Vlek(vek) } else { Vek::Vcek(vek) }),
+                vek: Some(if vlek { Vek::Vlek(der) } else { Vek::Vcek(der) }),
                 ask: Some(processor.ask_der().to_vec()),
                 asvk: vlek.then(|| processor.asvk_der().to_vec()),
                 ark: Some(processor.ark_der().to_vec()),
