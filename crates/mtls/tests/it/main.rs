@@ -40,8 +40,15 @@ async fn handshake(client: Arc<ClientConfig>, server: ServerTls) -> Result<Pair,
     }
 }
 
+/// Our server refuses a foreign client.
 async fn assert_refused(client: Arc<ClientConfig>, server: &Material, why: &str) {
     let refused = handshake(client, server.server_tls().unwrap()).await.unwrap_err();
+    assert!(refused.contains(why), "{refused}");
+}
+
+/// Our client refuses a foreign server.
+async fn assert_refuses(client: Arc<ClientConfig>, server: ServerTls, why: &str) {
+    let refused = handshake(client, server).await.unwrap_err();
     assert!(refused.contains(why), "{refused}");
 }
 
@@ -70,6 +77,11 @@ fn foreign_client(svid: Svid) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// A server that does not look at the client, so that only our client's judgement is seen.
+fn foreign_server(svid: &Svid) -> ServerTls {
+    mtls::public_server_tls(&svid.key, svid.chain.clone()).unwrap()
+}
+
 #[tokio::test]
 async fn two_services_of_one_instance_meet() {
     let (ca, clock) = (TestCa::new(), clock());
@@ -91,22 +103,18 @@ async fn two_services_of_one_instance_meet() {
 #[tokio::test]
 async fn a_peer_of_another_ca_is_refused() {
     let (ca, other, clock) = (TestCa::new(), TestCa::new(), clock());
-    let (gateway, adapter) = (material(&ca, Role::Gateway, &clock), material(&other, Role::Adapter, &clock));
-    assert_refused(
-        gateway.client_config(Role::Adapter).unwrap(),
-        &adapter,
-        "InvalidCertificate(BadSignature)",
-    )
-    .await;
-    let client = foreign_client(other.svid(&[id(Role::Adapter)]));
-    assert_refused(client, &gateway, "InvalidCertificate(BadSignature)").await;
+    let gateway = material(&ca, Role::Gateway, &clock);
+    let own = gateway.client_config(Role::Adapter).unwrap();
+    let why = "InvalidCertificate(BadSignature)";
+    assert_refuses(own, foreign_server(&other.svid(&[id(Role::Adapter)])), why).await;
+    assert_refused(foreign_client(other.svid(&[id(Role::Adapter)])), &gateway, why).await;
 }
 
 #[tokio::test]
 async fn a_server_of_another_role_is_refused() {
     let (ca, clock) = (TestCa::new(), clock());
-    let (gateway, adapter) = (material(&ca, Role::Gateway, &clock), material(&ca, Role::Adapter, &clock));
-    assert_refused(gateway.client_config(Role::Attestation).unwrap(), &adapter, "WrongPeer").await;
+    let own = material(&ca, Role::Gateway, &clock).client_config(Role::Attestation).unwrap();
+    assert_refuses(own, foreign_server(&ca.svid(&[id(Role::Adapter)])), "WrongPeer").await;
 }
 
 #[tokio::test]
@@ -117,15 +125,10 @@ async fn a_peer_of_another_boot_is_refused_although_its_ca_is_known() {
         SpiffeId::new(DOMAIN, "ffffffffffffffff", Role::Gateway).unwrap(),
         SpiffeId::new("other.internal", INSTANCE, Role::Gateway).unwrap(),
     ] {
-        let client = foreign_client(ca.svid(std::slice::from_ref(&stranger)));
-        assert_refused(client, &adapter, "WrongPeer").await;
-
-        let server = Material::new(Arc::clone(&clock) as Arc<dyn Clock>);
-        let theirs = stranger.sibling(Role::Attestation);
-        let domain = theirs.trust_domain().to_owned();
-        let svid = ca.svid(std::slice::from_ref(&theirs));
-        server.set(svid, ca.bundle(), &domain, stranger.instance()).unwrap();
-        assert_refused(adapter.client_config(Role::Attestation).unwrap(), &server, "WrongPeer").await;
+        let svid = || ca.svid(std::slice::from_ref(&stranger));
+        assert_refused(foreign_client(svid()), &adapter, "WrongPeer").await;
+        let own = adapter.client_config(Role::Gateway).unwrap();
+        assert_refuses(own, foreign_server(&svid()), "WrongPeer").await;
     }
 }
 
@@ -143,15 +146,37 @@ async fn a_peer_with_two_names_or_none_is_refused() {
 async fn dates_are_judged_by_the_given_clock() {
     let (ca, now) = (TestCa::new(), clock());
     let (gateway, adapter) = (material(&ca, Role::Gateway, &now), material(&ca, Role::Adapter, &now));
+    let own = gateway.client_config(Role::Adapter).unwrap();
     now.advance(Duration::from_secs(3601));
-    assert_refused(gateway.client_config(Role::Adapter).unwrap(), &adapter, "Expired").await;
-    // A client that does not mind the server's date is refused for its own.
-    let client = foreign_client(ca.svid(&[id(Role::Gateway)]));
-    assert_refused(client, &adapter, "Expired").await;
+    assert_refuses(Arc::clone(&own), foreign_server(&ca.svid(&[id(Role::Adapter)])), "Expired").await;
+    assert_refused(foreign_client(ca.svid(&[id(Role::Gateway)])), &adapter, "Expired").await;
 
     now.set_unix(NOW);
-    let config = gateway.client_config(Role::Adapter).unwrap();
-    handshake(config, adapter.server_tls().unwrap()).await.unwrap();
+    handshake(own, adapter.server_tls().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_resumed_even_where_the_peer_would() {
+    let (ca, clock) = (TestCa::new(), clock());
+    let gateway = material(&ca, Role::Gateway, &clock);
+    let own = gateway.server_tls().unwrap().config;
+    assert_eq!((own.send_tls13_tickets, own.max_early_data_size), (0, 0));
+    assert!(!own.session_storage.can_cache() && !own.ticketer.enabled());
+
+    let foreign = foreign_server(&ca.svid(&[id(Role::Adapter)]));
+    let mut generous = Arc::unwrap_or_clone(foreign.config);
+    generous.session_storage = rustls::server::ServerSessionMemoryCache::new(8);
+    generous.send_tls13_tickets = 2;
+    let generous = ServerTls { config: Arc::new(generous), ..foreign };
+    let bare = || foreign_client(Svid { key: Arc::new(ServiceKey::generate().unwrap()), chain: vec![] });
+    for (client, second) in [
+        (bare(), HandshakeKind::Resumed),
+        (gateway.client_config(Role::Adapter).unwrap(), HandshakeKind::Full),
+    ] {
+        handshake(Arc::clone(&client), generous.clone()).await.unwrap();
+        let (near, _far) = handshake(client, generous.clone()).await.unwrap();
+        assert_eq!(near.get_ref().1.handshake_kind(), Some(second));
+    }
 }
 
 #[tokio::test]
