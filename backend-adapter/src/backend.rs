@@ -131,10 +131,10 @@ impl ChatDecoder {
         {
             self.frame(&last, events).map_err(cut)?;
         }
-        match self.is_complete() {
-            true => Ok(()),
-            false => Err(BackendError::Truncated("it closed the connection without the end marker")),
+        if self.is_complete() {
+            return Ok(());
         }
+        Err(BackendError::Truncated("it closed the connection without the end marker"))
     }
 
     /// Whether a piece of the answer has come.
@@ -166,10 +166,10 @@ impl ChatDecoder {
 
 /// A last line that is no answer was cut, unless the server says otherwise.
 fn cut(error: BackendError) -> BackendError {
-    match error {
-        BackendError::Protocol(_) => BackendError::Truncated("it closed the connection inside a line"),
-        other => other,
+    if matches!(error, BackendError::Protocol(_)) {
+        return BackendError::Truncated("it closed the connection inside a line");
     }
+    error
 }
 
 #[cfg(test)]

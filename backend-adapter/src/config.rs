@@ -84,7 +84,7 @@ impl Config {
 
     /// What `--check-config` prints: which keys are measured, with their digest, and which are not.
     pub fn summary(&self) -> String {
-        let (measured, policy) = (hex(self.measured.sha256()), hex(&self.policy.sha256()));
+        let (measured, policy) = (hex::encode(self.measured.sha256()), hex::encode(self.policy.sha256()));
         format!(
             "measured     trust_domain, tenant, policy_sha256, identity.*, backend.*, public.*\n\
              measured     SHA-256 {measured} (the HOST_DATA to expect)\n\
@@ -131,10 +131,6 @@ fn silence(table: &mut Table) -> Limits {
         stream_idle: table.seconds("limits.stream_idle_seconds", own.stream_idle),
         answer: table.seconds("limits.backend_answer_seconds", own.answer),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

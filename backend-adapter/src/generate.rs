@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http::{Method, StatusCode};
 use proto::inference::v1::{ChatEvent, Model};
@@ -78,7 +79,7 @@ impl ModelServer {
 
     /// The models that it has.
     pub(crate) async fn models<P: Permit>(&self, permit: P) -> Result<Vec<Model>, BackendError> {
-        let ask = Ask { method: Method::GET, path: self.dialect.models_path(), body: Default::default() };
+        let ask = Ask { method: Method::GET, path: self.dialect.models_path(), body: Bytes::new() };
         let until = self.short_answer();
         let exchange = Exchange::open(&self.address, ask, permit, &self.limits, until).await?;
         let exchange = self.accepted(exchange).await?;

@@ -47,10 +47,12 @@ pub(crate) struct Exchange<P> {
 
 /// The connection, for as long as there is something to drive.
 struct Wire {
-    connection: Option<Pin<Box<Connection<TokioIo<Socket>, Full<Bytes>>>>>,
+    connection: Option<Pin<Box<Driver>>>,
     /// Dropping it would tell the connection that nobody needs it.
     sender: SendRequest<Full<Bytes>>,
 }
+
+type Driver = Connection<TokioIo<Socket>, Full<Bytes>>;
 
 /// Until when to wait, and for what.
 #[derive(Debug, Clone, Copy)]

@@ -64,25 +64,26 @@ async fn known_peer(request: Request, next: Next) -> Response {
     }
 }
 
-/// The only statement of who may call what.
+/// The only statement of who may call what: the gateway these, every identity of the CVM health,
+/// and nobody anything else.
 fn authorize(peer: Option<&SpiffeId>, path: &str) -> Result<(), Status> {
-    let not_allowed = |message| Err(proto::status(Code::PermissionDenied, reason::PEER_NOT_ALLOWED, message));
-    let Some(peer) = peer else {
-        return not_allowed("the connection shows no identity of this CVM".to_owned());
-    };
-    match path.split_at_checked(1) {
-        _ if service(path) == Some(HEALTH) => Ok(()),
-        Some((
-            "/",
-            "cube.backend.v1.BackendService/Attach"
-            | "cube.backend.v1.BackendService/Generate"
-            | "cube.backend.v1.BackendService/ListModels",
-        )) => match peer.role() {
-            Role::Gateway => Ok(()),
-            role => not_allowed(format!("{role} may not call this method; only gateway may")),
-        },
-        _ => Err(unknown_method()),
+    const FOR_THE_GATEWAY: [&str; 3] = [
+        "/cube.backend.v1.BackendService/Attach",
+        "/cube.backend.v1.BackendService/Generate",
+        "/cube.backend.v1.BackendService/ListModels",
+    ];
+    let not_allowed = |message| proto::status(Code::PermissionDenied, reason::PEER_NOT_ALLOWED, message);
+    let peer = peer.ok_or_else(|| not_allowed("the connection shows no identity of this CVM".to_owned()))?;
+    if service(path) == Some(HEALTH) {
+        return Ok(());
     }
+    if !FOR_THE_GATEWAY.contains(&path) {
+        return Err(unknown_method());
+    }
+    if peer.role() != Role::Gateway {
+        return Err(not_allowed(format!("{} may not call this method; only gateway may", peer.role())));
+    }
+    Ok(())
 }
 
 fn unknown_method() -> Status {

@@ -23,17 +23,20 @@ pub(crate) fn call(dialect: Dialect, request: &GenerateRequest) -> Result<Call, 
 impl From<BackendError> for Status {
     fn from(error: BackendError) -> Self {
         let (code, reason) = code_and_reason(&error);
-        let message = error.to_string();
-        match &error {
-            BackendError::InvalidField { field, .. } | BackendError::Unsupported { field, .. } => {
-                proto::status_with(code, reason, message, &[("field", field)])
-            }
-            BackendError::Timeout(phase) => {
-                proto::status_with(code, reason, message, &[("phase", phase.as_str())])
-            }
-            _ => proto::status(code, reason, message),
-        }
+        let named = detail(&error);
+        proto::status_with(code, reason, error.to_string(), named.as_slice())
     }
+}
+
+/// What the status names beside its reason: the field to mend, or what was waited for.
+fn detail(error: &BackendError) -> Option<(&'static str, &str)> {
+    if let BackendError::InvalidField { field, .. } | BackendError::Unsupported { field, .. } = error {
+        return Some(("field", field));
+    }
+    if let BackendError::Timeout(phase) = error {
+        return Some(("phase", phase.as_str()));
+    }
+    None
 }
 
 fn code_and_reason(error: &BackendError) -> (Code, &'static str) {
@@ -85,10 +88,11 @@ mod tests {
             ("id".to_owned(), None, "spec"),
             ("id".to_owned(), Some(ChatSpec::default()), "spec.model"),
         ] {
-            match call(Dialect::OpenAi, &GenerateRequest { request_id, spec }).unwrap_err() {
-                BackendError::InvalidField { field: named, .. } => assert_eq!(named, field),
-                other => panic!("{other:?}"),
-            }
+            let error = call(Dialect::OpenAi, &GenerateRequest { request_id, spec }).unwrap_err();
+            assert!(
+                matches!(&error, BackendError::InvalidField { field: named, .. } if named == field),
+                "{error:?}"
+            );
         }
     }
 }

@@ -122,7 +122,7 @@ fn no_prefix_of_an_answer_is_a_success() {
     {
         let path = Path::new(CORPUS).join(name);
         let (_, bytes) = corpus(dialect).into_iter().find(|(found, _)| *found == path).unwrap();
-        let needed = bytes.len() - if dialect == Dialect::Ollama { 1 } else { 0 };
+        let needed = bytes.len() - usize::from(dialect == Dialect::Ollama);
         for end in 0..needed {
             assert!(reading(dialect, [&bytes[..end]]).contains("error "), "{name} cut at {end}");
         }

@@ -30,10 +30,9 @@ impl Table {
 
     /// A text that may be absent.
     pub(super) fn text(&mut self, key: &str) -> Option<String> {
-        let text = match self.take(key)? {
-            Value::String(text) => Ok(text),
-            other => Err(format!("is a {}, must be a text in quotes", other.type_str())),
-        };
+        let value = self.take(key)?;
+        let complaint = || format!("is a {}, must be a text in quotes", value.type_str());
+        let text = value.as_str().map(str::to_owned).ok_or_else(complaint);
         self.problems.take(key, text)
     }
 
@@ -49,11 +48,12 @@ impl Table {
 
     /// Every problem; a key that nobody read is one.
     pub(super) fn finish(mut self) -> Problems {
-        let unread = self.rest.into_iter().flat_map(|(key, value)| match value {
-            Value::Table(inner) if matches!(key.as_str(), "limits" | "log") => {
+        let sections = ["limits", "log"];
+        let unread = self.rest.into_iter().flat_map(|(key, value)| match value.as_table() {
+            Some(inner) if sections.contains(&key.as_str()) => {
                 inner.keys().map(|name| format!("{key}.{name}")).collect()
             }
-            _ => vec![key],
+            Some(_) | None => vec![key],
         });
         unread.for_each(|key| self.problems.push(format!("{key}: unknown key; remove it")));
         self.problems

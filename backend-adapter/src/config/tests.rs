@@ -10,7 +10,7 @@ const GOOD: &str = "measured = \"measured.toml\"\npolicy = \"policy.toml\"\nrun_
 /// `adapter` as the operational file of a folder with a whole set.
 fn load(adapter: &str) -> Result<Config, String> {
     let folder = tempfile::tempdir().unwrap();
-    let digest = hex(&Policy::parse(POLICY.as_bytes()).unwrap().sha256());
+    let digest = hex::encode(Policy::parse(POLICY.as_bytes()).unwrap().sha256());
     let measured = format!(
         "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{digest}\"\n\
          [identity.gateway]\nuid = 1\n[identity.adapter]\nuid = 2\n\
@@ -83,5 +83,5 @@ fn a_section_that_is_no_table_is_refused() {
 #[test]
 fn the_summary_names_the_digest_to_expect() {
     let config = load(GOOD).unwrap();
-    assert!(config.summary().contains(&hex(config.measured.sha256())));
+    assert!(config.summary().contains(&hex::encode(config.measured.sha256())));
 }

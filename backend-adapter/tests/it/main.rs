@@ -2,6 +2,8 @@
 //! in `src/generate/tests.rs`, because only the crate itself can reach one without an attachment;
 //! the whole path over mTLS in `crates/e2e`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -20,8 +22,7 @@ const POLICY: &str = include_str!("../../../conformance/policies/strict.toml");
 
 /// A whole set of files; gives the operational one.
 fn files(folder: &Path, address: &str) -> PathBuf {
-    let digest = Policy::parse(POLICY.as_bytes()).unwrap().sha256();
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(Policy::parse(POLICY.as_bytes()).unwrap().sha256());
     let measured = format!(
         "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{digest}\"\n\
          [identity.gateway]\nuid = 1\n[identity.adapter]\nuid = 2\n\

@@ -85,8 +85,17 @@ enum ContentItem<'a> {
 
 #[derive(Serialize)]
 struct ImageUrl<'a> {
-    #[serde(serialize_with = "data_url")]
-    url: &'a Image,
+    url: DataUrl<'a>,
+}
+
+/// An image as `data:` URL, written without a copy in between.
+struct DataUrl<'a>(&'a Image);
+
+impl Serialize for DataUrl<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let data = Base64Display::new(&self.0.data, &STANDARD);
+        serializer.collect_str(&format_args!("data:{};base64,{data}", self.0.media_type))
+    }
 }
 
 #[derive(Serialize)]
@@ -194,14 +203,9 @@ fn content(message: &v1::Message) -> Result<Content<'_>, BackendError> {
 fn item(part: &ContentPart) -> Result<ContentItem<'_>, BackendError> {
     match &part.part {
         Some(Part::Text(text)) => Ok(ContentItem::Text { text }),
-        Some(Part::Image(image)) => Ok(ContentItem::ImageUrl { image_url: ImageUrl { url: image } }),
+        Some(Part::Image(image)) => Ok(ContentItem::ImageUrl { image_url: ImageUrl { url: DataUrl(image) } }),
         None => Err(invalid("spec.messages.content", "is empty")),
     }
-}
-
-fn data_url<S: Serializer>(image: &&Image, serializer: S) -> Result<S::Ok, S::Error> {
-    let data = Base64Display::new(&image.data, &STANDARD);
-    serializer.collect_str(&format_args!("data:{};base64,{data}", image.media_type))
 }
 
 fn tool_call(call: &v1::ToolCall) -> ToolCall<'_> {

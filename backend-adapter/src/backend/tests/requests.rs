@@ -33,8 +33,8 @@ fn message(role: Role, content: Vec<ContentPart>) -> Message {
     Message { role: role.into(), content, ..Message::default() }
 }
 
-fn mode(mode: ToolChoiceMode) -> Option<ToolChoice> {
-    Some(ToolChoice { choice: Some(Choice::Mode(mode.into())) })
+fn mode(mode: ToolChoiceMode) -> ToolChoice {
+    ToolChoice { choice: Some(Choice::Mode(mode.into())) }
 }
 
 /// A request that uses everything both dialects can do.
@@ -64,7 +64,7 @@ fn full() -> ChatSpec {
             description: "Tells it.".into(),
             parameters_json_schema: r#"{"type":"object",  "properties":{"city":{"type":"string"}}}"#.into(),
         }],
-        tool_choice: mode(ToolChoiceMode::Auto),
+        tool_choice: Some(mode(ToolChoiceMode::Auto)),
         response_format: Some(ResponseFormat { format: Some(Format::JsonSchema(schema)) }),
         reasoning_effort: ReasoningEffort::Low.into(),
         ..spec()
@@ -172,14 +172,14 @@ fn schemas_go_out_byte_for_byte() {
 fn choices_of_tools_and_forms_are_mapped() {
     let function = Some(ToolChoice { choice: Some(Choice::Function("weather".into())) });
     for (choice, sent) in [
-        (mode(ToolChoiceMode::None), json!("none")),
-        (mode(ToolChoiceMode::Required), json!("required")),
+        (Some(mode(ToolChoiceMode::None)), json!("none")),
+        (Some(mode(ToolChoiceMode::Required)), json!("required")),
         (function, json!({"type": "function", "function": {"name": "weather"}})),
     ] {
         let spec = ChatSpec { tool_choice: choice, ..full() };
         assert_eq!(body(Dialect::OpenAi, &spec)["tool_choice"], sent);
     }
-    let none = ChatSpec { tool_choice: mode(ToolChoiceMode::None), ..full() };
+    let none = ChatSpec { tool_choice: Some(mode(ToolChoiceMode::None)), ..full() };
     assert_eq!(body(Dialect::Ollama, &none).get("tools"), None);
     let json_object = Some(ResponseFormat { format: Some(Format::JsonObject(JsonObject {})) });
     let spec = ChatSpec { response_format: json_object, ..full() };
@@ -192,9 +192,9 @@ fn choices_of_tools_and_forms_are_mapped() {
 
 #[test]
 fn what_ollama_cannot_do_is_refused_by_name() {
-    let unsupported = |change: fn(&mut ChatSpec)| match refusal(Dialect::Ollama, change) {
-        BackendError::Unsupported { field, .. } => field,
-        other => panic!("{other:?}"),
+    let unsupported = |change: fn(&mut ChatSpec)| {
+        let BackendError::Unsupported { field, .. } = refusal(Dialect::Ollama, change) else { panic!() };
+        field
     };
     assert_eq!(unsupported(|spec| spec.sampling.as_mut().unwrap().seed = Some(-1)), "spec.sampling.seed");
     assert_eq!(
@@ -202,7 +202,7 @@ fn what_ollama_cannot_do_is_refused_by_name() {
         "spec.sampling.seed"
     );
     assert_eq!(
-        unsupported(|spec| spec.tool_choice = mode(ToolChoiceMode::Required)),
+        unsupported(|spec| spec.tool_choice = Some(mode(ToolChoiceMode::Required))),
         "spec.tool_choice.mode"
     );
     let named = |spec: &mut ChatSpec| {
@@ -214,9 +214,9 @@ fn what_ollama_cannot_do_is_refused_by_name() {
 
 #[test]
 fn ollama_needs_whole_arguments_and_known_tools() {
-    let invalid = |change: fn(&mut ChatSpec)| match refusal(Dialect::Ollama, change) {
-        BackendError::InvalidField { field, .. } => field,
-        other => panic!("{other:?}"),
+    let invalid = |change: fn(&mut ChatSpec)| {
+        let BackendError::InvalidField { field, .. } = refusal(Dialect::Ollama, change) else { panic!() };
+        field
     };
     let arguments = |spec: &mut ChatSpec| spec.messages[2].tool_calls[0].arguments = "{\"ci".into();
     assert_eq!(invalid(arguments), "spec.messages[2].tool_calls[0].arguments");
@@ -243,7 +243,7 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("spec.messages[1].tool_call_id", |spec| spec.messages[1].tool_call_id = "c1".into()),
         ("spec.messages[3].tool_call_id", |spec| spec.messages[3].tool_call_id.clear()),
         ("spec.messages[1].tool_calls", |spec| {
-            spec.messages[1].tool_calls = spec.messages[2].tool_calls.clone()
+            spec.messages[1].tool_calls = spec.messages[2].tool_calls.clone();
         }),
         ("spec.messages[2].tool_calls[0]", |spec| spec.messages[2].tool_calls[0].id.clear()),
         ("spec.sampling.temperature", |spec| sampling(spec).temperature = Some(2.1)),
@@ -257,19 +257,19 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("spec.sampling.stop", |spec| sampling(spec).stop = vec![String::new()]),
         ("spec.tools[0].name", |spec| spec.tools[0].name.clear()),
         ("spec.tools[0].parameters_json_schema", |spec| spec.tools[0].parameters_json_schema = "[]".into()),
-        ("spec.tool_choice", |spec| spec.tool_choice = mode(ToolChoiceMode::Unspecified)),
+        ("spec.tool_choice", |spec| spec.tool_choice = Some(mode(ToolChoiceMode::Unspecified))),
         ("spec.tool_choice", |spec| {
-            spec.tool_choice = Some(ToolChoice { choice: Some(Choice::Function("x".into())) })
+            spec.tool_choice = Some(ToolChoice { choice: Some(Choice::Function("x".into())) });
         }),
         ("spec.response_format", |spec| spec.response_format = Some(ResponseFormat { format: None })),
         ("spec.reasoning_effort", |spec| spec.reasoning_effort = 99),
     ];
     for dialect in [Dialect::OpenAi, Dialect::Ollama] {
         for (expected, change) in cases {
-            match refusal(dialect, change) {
-                BackendError::InvalidField { field, .. } => assert_eq!(field, expected),
-                other => panic!("{expected}: {other:?}"),
-            }
+            let BackendError::InvalidField { field, .. } = refusal(dialect, change) else {
+                panic!("{expected}")
+            };
+            assert_eq!(field, expected);
         }
     }
 }

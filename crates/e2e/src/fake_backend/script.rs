@@ -179,16 +179,20 @@ async fn next(
     gate: &Semaphore,
 ) -> Option<io::Result<Bytes>> {
     loop {
-        match steps.next()? {
-            Step::Wait => pass(gate).await,
-            Step::Stall => std::future::pending().await,
-            Step::Die => {
-                // What was sent before leaves first: hyper flushes while the body is pending.
-                tokio::task::yield_now().await;
-                return Some(Err(io::Error::other("the script dies")));
-            }
-            step => return Some(Ok(dialect.render(&step))),
+        let step = steps.next()?;
+        if let Step::Wait = step {
+            pass(gate).await;
+            continue;
         }
+        if let Step::Stall = step {
+            std::future::pending::<()>().await;
+        }
+        if let Step::Die = step {
+            // What was sent before leaves first: hyper flushes while the body is pending.
+            tokio::task::yield_now().await;
+            return Some(Err(io::Error::other("the script dies")));
+        }
+        return Some(Ok(dialect.render(&step)));
     }
 }
 
