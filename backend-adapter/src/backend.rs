@@ -1,4 +1,4 @@
-//! The model servers' dialects: requests out, answers in. Pure; [`crate::http`] carries the bytes.
+//! The model servers' dialects: requests out, answers in. Pure: `http` carries the bytes.
 
 mod answer;
 mod ollama;

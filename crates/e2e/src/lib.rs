@@ -1,0 +1,3 @@
+//! End-to-end tests with real processes.
+
+pub mod fake_backend;
