@@ -148,3 +148,62 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
     let first = items.next()?;
     items.next().is_none().then_some(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use sev::certs::snp::builtin::turin::ARK;
+    use x509_parser::pem::Pem;
+
+    use super::*;
+
+    fn ark() -> Vec<u8> {
+        Pem::iter_from_buffer(ARK).next().unwrap().unwrap().contents
+    }
+
+    /// Every occurrence, or the last one only.
+    fn replaced(from: &[u8], to: &[u8], all: bool) -> Vec<u8> {
+        let mut der = ark();
+        let places: Vec<_> =
+            (0..der.len() - from.len()).filter(|at| der[*at..].starts_with(from)).rev().collect();
+        for at in places.iter().take(if all { places.len() } else { 1 }) {
+            der[*at..at + to.len()].copy_from_slice(to);
+        }
+        assert_ne!(der, ark());
+        der
+    }
+
+    fn error(der: &[u8]) -> CertificateError {
+        Certificate::parse(der).map(drop).unwrap_err()
+    }
+
+    #[test]
+    fn only_amds_form_is_read() {
+        const SALT: &[u8] = b"\xA2\x03\x02\x01\x30";
+        assert_eq!(Certificate::parse(&ark()).map(drop), Ok(()));
+        assert_eq!(error(&replaced(SALT, b"\xA2\x03\x02\x01\x20", true)), CertificateError::Algorithm);
+        assert_eq!(error(&replaced(PSS_TRAILER, b"\xA3\x03\x02\x01\x02", true)), CertificateError::Algorithm);
+        assert_eq!(
+            error(&replaced(SALT, b"\xA2\x03\x02\x01\x20", false)),
+            CertificateError::AlgorithmsDiffer
+        );
+        let signature = b"\x03\x82\x02\x01\x00";
+        assert_eq!(error(&replaced(signature, b"\x03\x82\x02\x01\x01", false)), CertificateError::UnusedBits);
+        let key_usage = b"\x06\x03\x55\x1D\x0F";
+        assert_eq!(
+            error(&replaced(key_usage, b"\x06\x03\x55\x1D\x7F", true)),
+            CertificateError::CriticalExtension
+        );
+        assert_eq!(error(&[ark(), vec![0]].concat()), CertificateError::Trailing);
+        assert_eq!(error(b""), CertificateError::Malformed);
+    }
+
+    #[test]
+    fn an_authority_has_to_say_that_it_is_one() {
+        let (der, leaf) = (ark(), replaced(b"\x30\x03\x01\x01\xFF", b"\x30\x03\x01\x01\x00", true));
+        let (authority, leaf) = (Certificate::parse(&der).unwrap(), Certificate::parse(&leaf).unwrap());
+        assert!(authority.is_ca() && !authority.is_end());
+        assert!(!leaf.is_ca() && leaf.is_end());
+        assert!(authority.is_signed_by(&authority) && !leaf.is_signed_by(&authority));
+        assert_eq!(authority.p384_key(), None);
+    }
+}

@@ -145,6 +145,7 @@ fn hex32(text: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Endorsements, Evidence, EvidenceFormat, Policy, UnixTime, Vek, examine};
 
     #[test]
     fn the_carried_certificates_are_the_pinned_ones() {
@@ -167,6 +168,28 @@ mod tests {
                 let pem = std::fs::read(folder.join(format!("{}-{name}.pem", set.product))).unwrap();
                 assert_eq!(sha256(&first_der(&pem)), pin, "{} {name}", set.product);
             }
+        }
+    }
+
+    #[test]
+    fn a_carried_certificate_that_is_not_the_pinned_one_is_refused() {
+        let vek = Vek::Vcek(Vec::new());
+        let endorsements = Endorsements { vek: Some(vek), ..Endorsements::default() };
+        let mut report = vec![0; 0x4A0];
+        // Version 3, policy bit 17, CPU of Genoa: enough structure to get as far as the roots.
+        for (at, value) in [(0, 3), (0x0A, 2), (0x188, 0x19), (0x189, 0x11)] {
+            report[at] = value;
+        }
+        let evidence = Evidence { format: EvidenceFormat::AmdSevSnp, report, endorsements };
+        let policy = include_bytes!("../../../conformance/policies/cryptographic.toml");
+        let policy = Policy::parse(policy).unwrap();
+        let reason =
+            |roots: &TrustRoots| examine(&evidence, roots, &policy, UnixTime(0)).unwrap_err().reason();
+        assert_eq!(reason(&TrustRoots::amd()), "chain.form");
+        for spoil in [|pins: &mut Pins| pins.ark = [0; 32], |pins: &mut Pins| pins.ask = [0; 32]] {
+            let mut roots = TrustRoots::amd();
+            roots.sets.iter_mut().for_each(|set| spoil(&mut set.pins));
+            assert_eq!(reason(&roots), "chain.pinned_root");
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use super::Subject;
 use crate::{
-    check::{Finding, Judged},
+    check::{Finding, Judged, Unjudged},
     claims::DebugStatus,
     manifest::{KeyManifest, Owner},
     nonce_tree::{Root, leaf},
-    policy::{Chips, Identity},
+    policy::{Allow, Bytes, Chips, Identity},
 };
 
 /// Parsed before the checks run; a bundle that does not parse never gets this far.
@@ -101,7 +101,7 @@ pub(super) fn identity(s: &Subject<'_>) -> Judged {
     })
 }
 
-fn pins(s: &Subject<'_>) -> Result<String, crate::check::Unjudged> {
+fn pins(s: &Subject<'_>) -> Result<String, Unjudged> {
     let chips = matches!(s.policy.chips(s.product()?), Some(Chips::Listed(_)));
     let pins = [
         ("chips", chips),
@@ -112,6 +112,6 @@ fn pins(s: &Subject<'_>) -> Result<String, crate::check::Unjudged> {
     Ok(named.join(", "))
 }
 
-fn has_ca(manifest: &KeyManifest, allowed: &crate::policy::Allow<crate::policy::Bytes<32>>) -> bool {
-    manifest.ca_keys().any(|key| allowed.has(&crate::policy::Bytes(key.sha256.0)))
+fn has_ca(manifest: &KeyManifest, allowed: &Allow<Bytes<32>>) -> bool {
+    manifest.ca_keys().any(|key| allowed.has(&Bytes(key.sha256.0)))
 }

@@ -184,14 +184,33 @@ fn every_verdict_lists_every_check_once_and_passes_none_after_a_broken_core_chec
     }
 }
 
+/// Its own finding is told even though the damage breaks the VEK's signature first.
 #[test]
-fn a_vek_for_another_product_line_is_seen_even_before_its_signature() {
-    let mut case = Case::new();
-    case.evidence = |e| edit_vek(e, |der| replace(der, b"\x16\x05Turin", b"\x16\x05Tufin"));
-    let refusal = case.judge().map(drop).unwrap_err();
-    assert_eq!(refusal.reason(), "chain.signatures");
-    let own = refusal.checks().iter().find(|check| check.id == ELSEWHERE).unwrap();
-    assert_eq!((own.result, own.observed.as_str()), (CheckResult::Fail, "P-384 key for Tufin"));
+fn a_vek_of_another_form_is_refused() {
+    type Damage = fn(&mut snp_evidence::Evidence);
+    let damages: [(&str, Damage); 5] = [
+        ("P-384 key for Tufin", |e| edit_vek(e, |der| replace(der, b"\x16\x05Turin", b"\x16\x05Tufin"))),
+        ("no P-384 key", |e| {
+            edit_vek(e, |der| replace(der, b"\x2B\x81\x04\x00\x22", b"\x2B\x81\x04\x00\x23"))
+        }),
+        ("AMD extension tee is missing", |e| {
+            edit_vek(e, |der| replace(der, b"\x9C\x78\x01\x03\x02", b"\x9C\x78\x01\x03\x7F"))
+        }),
+        ("AMD extension snp stands twice", |e| {
+            edit_vek(e, |der| replace(der, b"\x9C\x78\x01\x03\x09", b"\x9C\x78\x01\x03\x03"))
+        }),
+        ("AMD extension microcode is not DER of its type", |e| {
+            edit_vek(e, |der| replace(der, b"\x02\x02\x00\xC8", b"\x02\x02\x00\x48"))
+        }),
+    ];
+    for (observed, damage) in damages {
+        let mut case = Case::new();
+        case.evidence = damage;
+        let refusal = case.judge().map(drop).unwrap_err();
+        assert_eq!(refusal.reason(), "chain.signatures");
+        let own = refusal.checks().iter().find(|check| check.id == ELSEWHERE).unwrap();
+        assert_eq!((own.result, own.observed.as_str()), (CheckResult::Fail, observed));
+    }
 }
 
 #[test]
