@@ -1,4 +1,6 @@
 use prost::Message as _;
+use service_runtime::TlsFacts;
+use tower::ServiceExt;
 
 use super::*;
 
@@ -56,5 +58,38 @@ fn only_health_passes_the_gate_shut() {
     ] {
         let (parts, ()) = http::Request::get(path).body(()).unwrap().into_parts();
         assert_eq!(is_health(&parts), exempt, "{path}");
+    }
+}
+
+/// A connection whose peer showed a certificate for `uri`.
+fn connection(uri: &str) -> Arc<Connection> {
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
+    let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let peer_leaf = Some(certificate.der().clone());
+    let tls = TlsFacts { exporter: [0; 32], leaf_spki_sha256: [0; 32], peer_leaf, http2: true };
+    Arc::new(Connection { id: 1, peer: None, tls: Some(tls), unix_peer: None })
+}
+
+async fn asked_by(connection: Option<Arc<Connection>>) -> Option<String> {
+    let path = "/cube.backend.v1.BackendService/Generate";
+    let inner = Router::new().route(path, axum::routing::post(async || "reached"));
+    let mut request = Request::post(path).body(axum::body::Body::empty()).unwrap();
+    if let Some(connection) = connection {
+        request.extensions_mut().insert(connection);
+    }
+    let response = inner.layer(from_fn(known_peer)).oneshot(request).await.unwrap();
+    let status = Status::from_header_map(response.headers())?;
+    proto::reason_of(&status)
+}
+
+#[tokio::test]
+async fn the_certificate_of_the_connection_decides() {
+    let id = |role: Role| peer(role).to_string();
+    assert_eq!(asked_by(Some(connection(&id(Role::Gateway)))).await, None);
+    let others = [Some(id(Role::Adapter)), Some("https://example.com/gateway".to_owned()), None];
+    for other in others {
+        let refused = asked_by(other.as_deref().map(connection)).await;
+        assert_eq!(refused.as_deref(), Some(reason::PEER_NOT_ALLOWED), "{other:?}");
     }
 }
