@@ -9,11 +9,12 @@ use std::{
 
 use http::{Request, Response, Uri, uri};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use rustls_pki_types::CertificateDer;
 use snp_evidence::{Policy, TrustRoots, UnixTime, VerifiedBundle};
 use tonic::body::Body;
 use tower::Service;
 
-use crate::{Binding, Error, Limits, ServerTrust, Target, Unattested, fresh_nonce};
+use crate::{Binding, Error, Limits, ServerTrust, Target, Unattested, fresh_nonce, tls};
 
 /// A connection that evidence has proven to end where the policy says.
 ///
@@ -24,6 +25,7 @@ pub struct AttestedChannel {
     sender: SendRequest<Body>,
     authority: uri::Authority,
     verified: Arc<VerifiedBundle>,
+    chain: Arc<[CertificateDer<'static>]>,
 }
 
 /// A call on an attested channel failed to be sent or answered.
@@ -54,12 +56,21 @@ impl AttestedChannel {
 
     pub(crate) fn new(connection: Unattested, verified: VerifiedBundle) -> Self {
         let authority = connection.target.authority().clone();
-        Self { sender: connection.sender, authority, verified: Arc::new(verified) }
+        let chain = connection.chain.into();
+        Self { sender: connection.sender, authority, verified: Arc::new(verified), chain }
     }
 
     /// The evidence that made this channel.
     pub fn verified(&self) -> &VerifiedBundle {
         &self.verified
+    }
+
+    /// The CVM's own CA: the certificate shown on this connection whose key the verified manifest lists as one.
+    pub fn ca_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.chain.iter().find(|certificate| {
+            let listed = |spki| self.verified.manifest().ca_keys().any(|key| key.sha256.0 == spki);
+            tls::spki_sha256(certificate).is_ok_and(listed)
+        })
     }
 
     /// Requests go to this connection's authority whatever they name.

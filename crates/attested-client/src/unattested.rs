@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{CertificateError, ClientConnection, HandshakeKind};
+use rustls_pki_types::CertificateDer;
 use snp_evidence::{Binder, EXPORTER_LABEL, MAX_BUNDLE};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -50,6 +51,8 @@ pub struct Unattested {
     limits: Limits,
     exporter: [u8; 32],
     leaf_spki_sha256: [u8; 32],
+    /// What the server showed, leaf first.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
 }
 
 impl Unattested {
@@ -134,8 +137,9 @@ async fn connect(target: &Target, trust: &ServerTrust, limits: Limits) -> Result
     tcp.set_nodelay(true).map_err(|e| unreachable(format!("TCP_NODELAY: {e}")))?;
     let tls = handshake(target, trust, tcp).await?;
     let (exporter, leaf_spki_sha256) = channel_facts(tls.get_ref().1).map_err(unreachable)?;
+    let chain = tls.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
     let sender = http2(tls).await.map_err(|e| unreachable(format!("HTTP/2: {e}")))?;
-    Ok(Unattested { sender, target: target.clone(), limits, exporter, leaf_spki_sha256 })
+    Ok(Unattested { sender, target: target.clone(), limits, exporter, leaf_spki_sha256, chain })
 }
 
 fn handshake(

@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Check a gateway, then talk to its model over that very connection.
     Chat(ChatArgs),
+    /// Check a gateway, then print the CA certificate that its evidence vouches for.
+    Trust(TrustArgs),
 }
 
 #[derive(Debug, Args)]
@@ -114,6 +116,21 @@ pub(crate) struct ChatArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = TRUST_HELP)]
+pub(crate) struct TrustArgs {
+    /// The gateway: https://HOST:PORT.
+    #[arg(value_name = "URL")]
+    pub(crate) url: Target,
+    /// What you demand of software and machine (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    #[command(flatten)]
+    pub(crate) roots: RootArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// Also demand a certificate for the host's name from one of these CAs (PEM).
     #[arg(long, value_name = "FILE")]
@@ -182,3 +199,11 @@ Examples:
 
 The prompt leaves only after the checks of `cube verify` passed, on the connection they
 passed for. Exit codes are those of `cube verify`; 1 where the answer failed afterwards.";
+
+const TRUST_HELP: &str = "\
+Example:
+  cube trust https://HOST:8443 --policy policy.toml > ca.pem
+  curl --cacert ca.pem https://HOST:8443/v1/models
+
+Pins one running instance: its CA lives in the CVM's memory and is new after each restart of
+attestation-svc. A client that trusts this file checks no evidence of its own.";

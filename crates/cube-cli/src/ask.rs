@@ -1,8 +1,16 @@
-//! From an address to evidence: the part that verify, report and chat share.
+//! From an address to evidence, and on to a verified channel: what the commands share.
 
-use attested_client::{Binding, Error, Offer, Target, Unattested, fresh_nonce};
+use std::path::Path;
 
-use crate::{args::ServerArgs, failure::Failure, input, table};
+use attested_client::{AttestedChannel, Binding, Error, Offer, Target, Unattested, fresh_nonce};
+
+use crate::{
+    args::{RootArgs, ServerArgs},
+    failure::Failure,
+    input, table,
+    verdict::{self, Judgement, Scope},
+    verify::{Yardstick, says_simulated},
+};
 
 /// Connects to the gateway and has it make a report for `nonce`, or for a fresh one.
 pub(crate) async fn ask(
@@ -17,4 +25,21 @@ pub(crate) async fn ask(
     table::progress("TLS 1.3 is up; asking for a report on this very connection");
     let nonce = nonce.map_or_else(fresh_nonce, Ok::<_, Error>)?;
     Ok(connection.ask(nonce, binding).await?)
+}
+
+/// The channel exists only where the policy accepted it.
+pub(crate) async fn connect(
+    url: &Target,
+    server: &ServerArgs,
+    roots: &RootArgs,
+    policy: &Path,
+) -> Result<(Judgement, Option<AttestedChannel>), Failure> {
+    let policy = input::policy(policy)?;
+    let roots = input::roots(roots)?;
+    let with = Yardstick { roots, policy, policy_given: true, now: input::now() };
+    let offer = ask(url, server, Binding::TlsExporter, None).await?;
+    let context = with.context(Scope::Connection, says_simulated(offer.bundle()));
+    let outcome = offer.appraise(&with.roots, &with.policy, with.now);
+    let facts = outcome.as_ref().map(|channel| &**channel.verified().report());
+    Ok((verdict::of(facts, context), outcome.ok()))
 }

@@ -2,21 +2,14 @@
 
 use std::{future::Future, time::Duration};
 
-use attested_client::{AttestedChannel, Binding};
+use attested_client::AttestedChannel;
 use proto::inference::v1::{
     ChatSpec, ContentPart, ListModelsRequest, Message, Role, StreamChatRequest, content_part::Part,
     inference_service_client::InferenceServiceClient, model_service_client::ModelServiceClient,
 };
 use tonic::Status;
 
-use crate::{
-    args::ChatArgs,
-    ask::ask,
-    failure::Failure,
-    input, table,
-    verdict::{self, Judgement, Scope},
-    verify::{Yardstick, says_simulated},
-};
+use crate::{args::ChatArgs, ask::connect, failure::Failure, input, table};
 
 mod answer;
 
@@ -31,7 +24,7 @@ const UNARY: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(args: ChatArgs) -> Result<u8, Failure> {
     let messages = messages(&args)?;
-    let (judgement, channel) = connect(&args).await?;
+    let (judgement, channel) = connect(&args.url, &args.server, &args.roots, &args.policy).await?;
     table::summary(&judgement, &mut table::stderr())?;
     let Some(channel) = channel else { return Ok(judgement.exit_code()) };
     let model = match args.model {
@@ -44,18 +37,6 @@ pub(crate) async fn run(args: ChatArgs) -> Result<u8, Failure> {
     let call = client.stream_chat(StreamChatRequest { spec: Some(spec) });
     let events = within(FIRST_EVENT, call).await?.into_inner();
     answer::print(events).await
-}
-
-/// The channel exists only where the policy accepted it.
-async fn connect(args: &ChatArgs) -> Result<(Judgement, Option<AttestedChannel>), Failure> {
-    let policy = input::policy(&args.policy)?;
-    let roots = input::roots(&args.roots)?;
-    let with = Yardstick { roots, policy, policy_given: true, now: input::now() };
-    let offer = ask(&args.url, &args.server, Binding::TlsExporter, None).await?;
-    let context = with.context(Scope::Connection, says_simulated(offer.bundle()));
-    let outcome = offer.appraise(&with.roots, &with.policy, with.now);
-    let facts = outcome.as_ref().map(|channel| &**channel.verified().report());
-    Ok((verdict::of(facts, context), outcome.ok()))
 }
 
 fn messages(args: &ChatArgs) -> Result<Vec<Message>, Failure> {

@@ -13,6 +13,7 @@ mod observe;
 mod report;
 mod stored;
 mod table;
+mod trust;
 mod verdict;
 mod verify;
 
@@ -40,6 +41,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             Command::Verify(args) => Box::pin(verify::run(args)).await,
             Command::Report(args) => Box::pin(report::run(args)).await,
             Command::Chat(args) => Box::pin(chat::run(args)).await,
+            Command::Trust(args) => Box::pin(trust::run(args)).await,
         }
     });
     // A name lookup that hangs in the system's resolver must not hold the exit.

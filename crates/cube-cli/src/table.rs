@@ -1,10 +1,6 @@
 //! A judgement as people and programs read it.
 
-use std::{
-    cmp::Reverse,
-    collections::BTreeMap,
-    io::{self, IsTerminal, Write},
-};
+use std::io::{self, IsTerminal, Write};
 
 use snp_evidence::CheckResult;
 
@@ -15,9 +11,6 @@ pub(crate) const SUMMARY_LINES: usize = 12;
 
 /// Longest observed or expected value in a row of the table, in characters.
 const CELL: usize = 38;
-
-/// Where a list of checks in a summary is cut, in characters.
-const LIST: usize = 72;
 
 /// Results: written whole, coloured on a terminal only.
 pub(crate) fn stdout() -> Output<io::Stdout> {
@@ -109,30 +102,51 @@ pub(crate) fn full<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> io::
     headline(judgement, out)
 }
 
-/// At most [`SUMMARY_LINES`] lines: checks that went well are grouped by who vouches for them.
+/// At most [`SUMMARY_LINES`] lines: what failed, or what people ask about; the rest is counted.
 pub(crate) fn summary<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> io::Result<()> {
-    let (mut lines, room) = (Vec::new(), SUMMARY_LINES - 1);
-    for row in judgement.checks.iter().filter(|row| row.result == CheckResult::Fail && !unjudged(row)).take(3)
-    {
-        let (observed, expected) = (cell(&row.observed), cell(&row.expected));
-        lines.push(format!("{} {}: {observed}, need {expected}", out.mark(row), row.id));
-        lines.push(format!("     fix: {}", printable(&row.fix)));
-    }
-    lines.extend(passed(judgement).iter().map(|line| format!("{} {line}", out.paint("32", "ok  "))));
-    let off: Vec<&str> = ids(judgement, |row| row.result == CheckResult::NotRequired);
-    if !off.is_empty() {
-        lines.push(format!(
-            "{} {} checks not required: {}",
-            out.paint("2", "off "),
-            off.len(),
-            shortened(&off)
-        ));
-    }
     let conclusion = conclusion(judgement);
-    lines.truncate(room.saturating_sub(conclusion.len()));
+    // Two lines go to the count and the verdict.
+    let room = SUMMARY_LINES.saturating_sub(conclusion.len() + 2);
+    let mut lines: Vec<String> = failed(judgement, out).chain(telling(judgement, out)).take(room).collect();
+    lines.push(counts(judgement));
     lines.extend(conclusion);
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     headline(judgement, out)
+}
+
+/// What failed, at most three, each with its fix.
+fn failed<W>(judgement: &Judgement, out: &Output<W>) -> impl Iterator<Item = String> {
+    let rows = judgement.checks.iter().filter(|row| row.result == CheckResult::Fail && !unjudged(row));
+    rows.take(3).flat_map(|row| [brief(row, out), format!("     fix: {}", printable(&row.fix))])
+}
+
+/// The passed checks that people ask about first.
+fn telling<W>(judgement: &Judgement, out: &Output<W>) -> impl Iterator<Item = String> {
+    let row =
+        |id: &&str| judgement.checks.iter().find(|row| row.id == *id && row.result == CheckResult::Pass);
+    TELLING.iter().filter_map(row).map(|row| brief(row, out))
+}
+
+/// In the order of the proof: hardware, machine, software, deployment, connection.
+const TELLING: &[&str] = &[
+    "chain.pinned_root",
+    "report.signature",
+    "guest_policy.debug",
+    "measurement",
+    "host_data",
+    "report_data",
+    "manifest.tls_key",
+];
+
+fn brief<W>(row: &Row, out: &Output<W>) -> String {
+    format!("{} {:18}  {:CELL$}  {}", out.mark(row), row.id, cell(&row.observed), printable(&row.source))
+}
+
+fn counts(judgement: &Judgement) -> String {
+    let count = |which: CheckResult| judgement.checks.iter().filter(|row| row.result == which).count();
+    let (passed, off) = (count(CheckResult::Pass), count(CheckResult::NotRequired));
+    let failed = count(CheckResult::Fail);
+    format!("     {passed} checks passed, {failed} did not, {off} are not required; --json shows all")
 }
 
 /// What every verdict must say beside the word.
@@ -193,38 +207,6 @@ fn explain<W: Write>(row: &Row, out: &mut Output<W>) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Who vouches for how much: a line for each of the three largest groups, one for the rest.
-fn passed(judgement: &Judgement) -> Vec<String> {
-    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for row in judgement.checks.iter().filter(|row| row.result == CheckResult::Pass) {
-        groups.entry(&row.source).or_default().push(&row.id);
-    }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(_, ids)| Reverse(ids.len()));
-    let rest = groups.split_off(groups.len().min(3));
-    let line =
-        |who: &str, ids: &[&str]| format!("{}, vouched for by {who}: {}", counted(ids), shortened(ids));
-    let mut lines: Vec<String> = groups.iter().map(|(who, ids)| line(who, ids)).collect();
-    if !rest.is_empty() {
-        let who: Vec<&str> = rest.iter().map(|(who, _)| *who).collect();
-        let ids: Vec<&str> = rest.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
-        lines.push(line(&who.join(", "), &ids));
-    }
-    lines
-}
-
-fn counted(ids: &[&str]) -> String {
-    if ids.len() == 1 { "1 check".to_owned() } else { format!("{} checks", ids.len()) }
-}
-
-fn ids(judgement: &Judgement, which: impl Fn(&Row) -> bool) -> Vec<&str> {
-    judgement.checks.iter().filter(|row| which(row)).map(|row| row.id.as_str()).collect()
-}
-
-fn shortened(ids: &[&str]) -> String {
-    cut(&ids.join(", "), LIST)
 }
 
 /// An earlier check failed, so this one says nothing of its own.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dev_stack::demo;
+use service_runtime::{Exit, refuse};
 
 /// The three services on simulated hardware.
 #[derive(Parser)]
@@ -13,9 +14,14 @@ enum Command {
     Demo(demo::Options),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     let Command::Demo(options) = Command::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(demo::run(&options))?;
-    Ok(ExitCode::SUCCESS)
+    match demo(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse("demo", format!("{error:#}"), Exit::Config),
+    }
+}
+
+fn demo(options: &demo::Options) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(demo::run(options))
 }

@@ -99,12 +99,21 @@ fn policy_text(product: Product, host_data: Option<&[u8; 32]>) -> String {
             "{ off = \"the services are inside the instance\" }",
         ),
     };
-    include_str!("policy.toml")
-        .replace("@PRODUCT@", &product.name().to_lowercase())
+    let template = [Product::Milan, Product::Genoa, Product::Turin].into_iter().fold(
+        include_str!("policy.toml").to_owned(),
+        |text, one| {
+            let place = format!("\"@{}@\"", one.name().to_uppercase());
+            text.replace(&place, if one == product { OWN_PRODUCT } else { OTHER_PRODUCT })
+        },
+    );
+    template
         .replace("@MEASUREMENT@", &hex::encode(MEASUREMENT))
         .replace("\"@HOST_DATA@\"", &host_data)
         .replace("\"@IDENTITY@\"", identity)
 }
+
+const OWN_PRODUCT: &str = "allow = \"any\"\nreason = \"the simulated root vouches for one chip alone\"";
+const OTHER_PRODUCT: &str = "allow = \"chips\"\nchips = []";
 
 fn measured_text(options: &Options, policy: &str) -> String {
     let uid = nix::unistd::getuid();

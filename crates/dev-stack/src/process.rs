@@ -93,16 +93,17 @@ impl Stack {
         let end = Instant::now() + limit;
         let running =
             self.running.get(&role).with_context(|| format!("{} is not running", role.service()))?;
-        let mut last = String::new();
+        let mut seen = Vec::new();
         loop {
             match running.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) if line.contains(text) => return Ok(()),
-                Ok(line) => last = line,
-                Err(RecvTimeoutError::Timeout) => {
-                    bail!("{} did not say {text:?} within {limit:?}; last: {last}", role.service())
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    bail!("{} ended before it said {text:?}; last: {last}", role.service())
+                Ok(line) => seen.push(line),
+                Err(why) => {
+                    let what = match why {
+                        RecvTimeoutError::Timeout => format!("did not say {text} within {limit:?}"),
+                        RecvTimeoutError::Disconnected => format!("ended before it said {text}"),
+                    };
+                    bail!("{} {what}:\n{}", role.service(), seen.join("\n"))
                 }
             }
         }

@@ -20,5 +20,5 @@ pub use config::{ConfigError, Problems, load_config, read_config_file, resolve};
 pub use connection::{Connection, EXPORTER_LABEL, ServerTls, TlsFacts, UnixPeer};
 pub use exit::Exit;
 pub use measured::{Backend, BackendAddress, BackendKind, Identity, MeasuredConfig};
-pub use process::{block_on, harden, init_logs, shutdown_on_signals};
+pub use process::{block_on, harden, init_logs, refuse, shutdown_on_signals};
 pub use tokio_util::{sync::CancellationToken, task::TaskTracker};

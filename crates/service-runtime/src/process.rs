@@ -1,6 +1,11 @@
 //! The process itself: logs, signals, and what must not outlive it.
 
-use std::{future::Future, io, process::ExitCode};
+use std::{
+    fmt::Display,
+    future::Future,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use nix::sys::{
     prctl,
@@ -42,6 +47,13 @@ pub fn shutdown_on_signals() -> io::Result<CancellationToken> {
         cancel.cancel();
     }));
     Ok(token)
+}
+
+/// Says on stderr why `service` does not start, in one piece, and gives the exit code.
+pub fn refuse(service: &str, problem: impl Display, exit: Exit) -> ExitCode {
+    // With nobody to read it, the exit code still tells.
+    drop(writeln!(io::stderr(), "{service}: {problem}"));
+    exit.into()
 }
 
 /// Runs a service to its end on a new runtime: the last line of every `main`.

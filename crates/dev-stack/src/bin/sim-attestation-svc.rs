@@ -2,25 +2,29 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use dev_stack::{AttestationArgs, SimulatedPlatform, load_roots};
-use service_runtime::{Exit, SystemClock, block_on, init_logs};
+use service_runtime::{Exit, SystemClock, block_on, init_logs, refuse};
+use tokio::net::TcpListener;
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    start().unwrap_or_else(|error| refuse("attestation-svc", format!("{error:#}"), Exit::Config))
+}
+
+fn start() -> Result<ExitCode> {
     let args = AttestationArgs::parse();
     let config = attestation_svc::Config::load(&args.service.config)?;
     let roots = load_roots(&args.service)?;
-    let platform = SimulatedPlatform::load(&args.machine, &args.guest)?;
+    let platform = Box::new(SimulatedPlatform::load(&args.machine, &args.guest)?);
     init_logs(&config.log_level).map_err(anyhow::Error::msg)?;
-    Ok(block_on(async |shutdown| match tokio::net::TcpListener::bind(config.listen).await {
+    // Bound before the runtime, so that a taken port is an error like any other.
+    let listener = std::net::TcpListener::bind(config.listen).context(config.listen)?;
+    listener.set_nonblocking(true)?;
+    Ok(block_on(async |shutdown| match TcpListener::from_std(listener) {
         Ok(listener) => {
-            let clock = Arc::new(SystemClock);
-            attestation_svc::run(config, Box::new(platform), roots, listener, clock, shutdown).await
+            attestation_svc::run(config, platform, roots, listener, Arc::new(SystemClock), shutdown).await
         }
-        Err(error) => {
-            tracing::error!(listen = %config.listen, %error, "the port cannot be bound");
-            Exit::Config
-        }
+        Err(_) => Exit::Config,
     }))
 }

@@ -5,14 +5,19 @@ use std::{process::ExitCode, sync::Arc};
 use anyhow::Result;
 use clap::Parser;
 use dev_stack::{ServiceArgs, load_roots};
-use service_runtime::{SystemClock, block_on, init_logs};
+use service_runtime::{Exit, SystemClock, block_on, init_logs, refuse};
+use tokio::net::TcpListener;
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    start().unwrap_or_else(|error| refuse("backend-adapter", format!("{error:#}"), Exit::Config))
+}
+
+fn start() -> Result<ExitCode> {
     let args = ServiceArgs::parse();
     let config = backend_adapter::Config::load(&args.config)?;
     let roots = load_roots(&args)?;
     init_logs(&config.log_level).map_err(anyhow::Error::msg)?;
     let listen = config.listen;
-    let bind = async move || tokio::net::TcpListener::bind(listen).await;
+    let bind = move || TcpListener::bind(listen);
     Ok(block_on(|shutdown| backend_adapter::run(config, roots, bind, Arc::new(SystemClock), shutdown)))
 }

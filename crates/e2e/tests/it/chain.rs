@@ -4,8 +4,8 @@ use dev_stack::Role;
 use e2e::fake_backend::Script;
 use http_body_util::BodyExt;
 use proto::inference::v1::{
-    ChatRequest, FinishReason, ListModelsRequest, chat_event::Event, inference_service_client::InferenceServiceClient,
-    model_service_client::ModelServiceClient,
+    ChatRequest, FinishReason, ListModelsRequest, chat_event::Event,
+    inference_service_client::InferenceServiceClient, model_service_client::ModelServiceClient,
 };
 use tower::{Service, ServiceExt};
 
@@ -112,7 +112,9 @@ pub(crate) async fn post(rig: &Rig, stream: bool) -> (u16, String) {
     });
     let request = http::Request::post("/v1/chat/completions")
         .header("content-type", "application/json")
-        .body(tonic::body::Body::new(http_body_util::Full::from(body.to_string()).map_err(|never| match never {})))
+        .body(tonic::body::Body::new(
+            http_body_util::Full::from(body.to_string()).map_err(|never| match never {}),
+        ))
         .unwrap();
     let mut channel = rig.channel().await;
     let response = channel.ready().await.unwrap().call(request).await.unwrap();

@@ -17,7 +17,7 @@ async fn without_attestation_nothing_is_bound_and_the_services_give_up() {
     for role in [Role::Gateway, Role::Adapter] {
         let config = rig.files().config(role);
         let text = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(&config, format!("start_timeout_s = 2\n{text}")).unwrap();
+        std::fs::write(&config, format!("start_timeout_seconds = 2\n{text}")).unwrap();
         rig.stack.start(role).unwrap();
     }
     assert!(!rig.port_is_bound());

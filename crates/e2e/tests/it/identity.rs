@@ -10,7 +10,7 @@ async fn a_second_holder_of_an_identity_is_refused() {
     let config = rig.files().config(Role::Gateway);
     let other = rig.files().folder().join("second.toml");
     let text = std::fs::read_to_string(config).unwrap().replace(":8443", ":9443");
-    std::fs::write(&other, format!("start_timeout_s = 2\n{text}")).unwrap();
+    std::fs::write(&other, format!("start_timeout_seconds = 2\n{text}")).unwrap();
     let mut second = std::process::Command::new(crate::rig::program("sim-inference-gateway"));
     second.arg("--config").arg(&other).arg("--simulated-root").arg(rig.files().root());
     let output = rig.blocking(|_| second.output()).unwrap();

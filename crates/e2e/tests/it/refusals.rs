@@ -45,11 +45,16 @@ async fn a_bad_configuration_exits_2_and_names_every_problem() {
     for role in Role::ALL {
         let config = rig.files().config(role);
         let good = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(&config, format!("surprise = 1\n{}", good.replace("measured.toml", "gone.toml"))).unwrap();
+        std::fs::write(&config, format!("surprise = 1\n{}", good.replace("measured.toml", "gone.toml")))
+            .unwrap();
         for flags in [&[][..], &["--check-config"]] {
             let output = shipped(role, &rig).args(flags).output().unwrap();
             assert_eq!(output.status.code(), Some(2), "{role:?}: {}", text(&output));
-            assert!(text(&output).contains("surprise") && text(&output).contains("gone.toml"), "{}", text(&output));
+            assert!(
+                text(&output).contains("surprise") && text(&output).contains("gone.toml"),
+                "{}",
+                text(&output)
+            );
         }
         std::fs::write(&config, good).unwrap();
     }

@@ -24,7 +24,8 @@ async fn a_lapse_in_mid_stream_makes_official_clients_raise() {
     }
     let mut rig = Rig::serving("openai").await;
     let ca = trusted_ca(&mut rig);
-    let clients: Vec<_> = ["openai", "grpc"].into_iter().map(|kind| start(&mut rig, &python, kind, &ca)).collect();
+    let clients: Vec<_> =
+        ["openai", "grpc"].into_iter().map(|kind| start(&mut rig, &python, kind, &ca)).collect();
     rig.blocking(|rig| rig.stack.kill(Role::Attestation)).unwrap();
     for (kind, mut child, mut lines) in clients {
         let last = rig.blocking(|_| lines.next()).unwrap().unwrap();
