@@ -24,7 +24,6 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
-    chat::timed_out,
     openai::error::ApiError,
     request::{deadline, permit, tls},
     upstream::Evidence,
@@ -82,8 +81,13 @@ impl Attestation {
     ) -> Result<T, Status> {
         let limit = Instant::now() + self.limit;
         let until = deadline.map_or(limit, |deadline| deadline.min(limit));
-        timeout_at(until, work).await.map_err(|_| timed_out("evidence"))?
+        timeout_at(until, work).await.map_err(|_| late())?
     }
+}
+
+fn late() -> Status {
+    let message = "the evidence was not made in time; retry later";
+    proto::status(Code::DeadlineExceeded, reason::EVIDENCE_UNAVAILABLE, message)
 }
 
 /// Adds what this connection is to what its client asked for.

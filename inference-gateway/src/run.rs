@@ -75,7 +75,7 @@ fn server(
     let attestation =
         MutualChannel::new(config.attestation_svc, Role::Attestation, holder.material(), tracker.clone());
     let gateway = Gateway {
-        backend: Arc::new(Adapter::new(attached, config.answers.frame, config.answers.body)),
+        backend: Arc::new(Adapter::new(attached, config.answers.frame)),
         evidence: Arc::new(AttestationSvc::new(attestation)),
         gate: holder.gate(),
         clock,

@@ -21,10 +21,10 @@ pub(crate) struct Adapter {
 }
 
 impl Adapter {
-    /// Takes events of at most `frame` bytes and sends requests of at most `body`.
-    pub(crate) fn new(channel: AttachedChannel, frame: usize, body: usize) -> Self {
+    /// Takes events of at most `frame` bytes.
+    pub(crate) fn new(channel: AttachedChannel, frame: usize) -> Self {
         let client = BackendServiceClient::new(channel);
-        Self { client: client.max_decoding_message_size(frame).max_encoding_message_size(body) }
+        Self { client: client.max_decoding_message_size(frame) }
     }
 }
 

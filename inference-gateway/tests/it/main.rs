@@ -15,4 +15,5 @@ mod grpc;
 mod health;
 mod lapse;
 mod openai;
+mod run;
 mod world;

@@ -69,10 +69,8 @@ pub(crate) struct World {
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) leaf_spki_sha256: [u8; 32],
     pub(crate) draining: CancellationToken,
-    clock: Arc<ManualClock>,
     holder: Holder,
-    issuer: CancellationToken,
-    _folder: TempDir,
+    deployment: Deployment,
 }
 
 impl World {
@@ -83,16 +81,14 @@ impl World {
 
     pub(crate) async fn with(limits: Limits) -> Self {
         mtls::install_crypto_provider();
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(SystemClock.unix()));
-        let issuer = CancellationToken::new();
-        let holder = lease(folder.path(), &clock, &issuer).await;
+        let deployment = Deployment::start().await;
+        let holder = deployment.lease().await;
         let (fake, draining) = (Arc::new(Fake::default()), CancellationToken::new());
         let gateway = server::Gateway {
             backend: fake.clone(),
             evidence: fake.clone(),
             gate: holder.gate(),
-            clock: clock.clone(),
+            clock: deployment.clock.clone(),
             limits,
             draining: draining.clone(),
         };
@@ -108,48 +104,61 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(server.serve(Incoming::Tcp(listener), draining.clone()));
-        Self {
-            fake,
-            address,
-            certificate,
-            leaf_spki_sha256,
-            draining,
-            clock,
-            holder,
-            issuer,
-            _folder: folder,
-        }
+        Self { fake, address, certificate, leaf_spki_sha256, draining, holder, deployment }
     }
 
     /// Ends the lease as a dead attestation-svc would: no more answers, and 15 s go by.
     pub(crate) async fn lapse(&self) {
-        self.issuer.cancel();
-        self.clock.advance(Duration::from_secs(16));
+        self.deployment.issuer.cancel();
+        self.deployment.clock.advance(Duration::from_secs(16));
         self.holder.gate().lapsed().await;
     }
 }
 
-async fn lease(folder: &Path, clock: &Arc<ManualClock>, issuer: &CancellationToken) -> Holder {
-    let (host_data, config) = files(folder);
-    let config = attestation_svc::Config::load(&config).unwrap();
-    let guest = Guest { measurement: MEASUREMENT, host_data, ..Guest::default() };
-    let platform = Box::new(Simulated { processor: machine().1.clone(), guest });
-    let roots = TrustRoots::simulated(machine().0.as_bytes()).unwrap();
-    let (measured, policy) = (config.measured.clone(), config.policy.clone());
-    let internal = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (roots_too, clock_too, stop) = (roots.clone(), clock.clone(), issuer.clone());
-    tokio::spawn(attestation_svc::run(config, platform, roots_too, internal, clock_too, stop));
-    let holder = HolderConfig {
-        role: Role::Gateway,
-        run_dir: folder.join("run"),
-        measured,
-        policy,
-        roots,
-        listeners: Vec::new(),
-        start_timeout: Duration::from_mins(1),
-        clock: clock.clone(),
-    };
-    health_gate::start(holder, CancellationToken::new(), &TaskTracker::new()).await.unwrap()
+/// The machine, its files, and attestation-svc running there.
+pub(crate) struct Deployment {
+    pub(crate) folder: TempDir,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) roots: TrustRoots,
+    pub(crate) policy: Policy,
+    /// Where attestation-svc takes mutual TLS.
+    pub(crate) internal: SocketAddr,
+    /// Stops attestation-svc.
+    pub(crate) issuer: CancellationToken,
+    measured: MeasuredConfig,
+}
+
+impl Deployment {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(SystemClock.unix()));
+        let issuer = CancellationToken::new();
+        let (host_data, config) = files(folder.path());
+        let config = attestation_svc::Config::load(&config).unwrap();
+        let guest = Guest { measurement: MEASUREMENT, host_data, ..Guest::default() };
+        let platform = Box::new(Simulated { processor: machine().1.clone(), guest });
+        let roots = TrustRoots::simulated(machine().0.as_bytes()).unwrap();
+        let (measured, policy) = (config.measured.clone(), config.policy.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let internal = listener.local_addr().unwrap();
+        let (roots_too, clock_too, stop) = (roots.clone(), clock.clone(), issuer.clone());
+        tokio::spawn(attestation_svc::run(config, platform, roots_too, listener, clock_too, stop));
+        Self { folder, clock, roots, policy, internal, issuer, measured }
+    }
+
+    async fn lease(&self) -> Holder {
+        let holder = HolderConfig {
+            role: Role::Gateway,
+            run_dir: self.folder.path().join("run"),
+            measured: self.measured.clone(),
+            policy: self.policy.clone(),
+            roots: self.roots.clone(),
+            listeners: Vec::new(),
+            start_timeout: Duration::from_mins(1),
+            clock: self.clock.clone(),
+        };
+        health_gate::start(holder, CancellationToken::new(), &TaskTracker::new()).await.unwrap()
+    }
 }
 
 /// Writes the configuration; gives HOST_DATA and the path of attestation-svc's file.
