@@ -31,7 +31,7 @@ impl From<SpecError> for Status {
     }
 }
 
-/// A request that a backend may be asked. Only [`ValidSpec::check`] makes it.
+/// A request that a backend may be asked. Only its check makes it.
 pub struct ValidSpec(ChatSpec);
 
 impl ValidSpec {
