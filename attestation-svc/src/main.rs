@@ -21,41 +21,23 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match Config::load(&args.config) {
-        Ok(config) if args.check_config => match config.check_policy_digest() {
-            Ok(()) => say(std::io::stdout(), config.summary(), Exit::Clean).into(),
-            Err(mismatch) => say(std::io::stderr(), mismatch, Exit::Policy).into(),
-        },
-        Ok(config) => block_on(|shutdown| start(config, shutdown)),
-        Err(error) => say(std::io::stderr(), error, Exit::Config).into(),
-    }
+    block_on(|shutdown| async { start(args, shutdown).await.unwrap_or_else(|exit| exit) })
 }
 
-async fn start(config: Config, shutdown: CancellationToken) -> Exit {
-    if let Err(error) = init_logs(&config.log_level) {
-        return say(std::io::stderr(), error, Exit::Config);
+async fn start(args: Args, shutdown: CancellationToken) -> Result<Exit, Exit> {
+    let config = Config::load(&args.config).map_err(ends(Exit::Config))?;
+    config.check_policy_digest().map_err(ends(Exit::Policy))?;
+    if args.check_config {
+        return Ok(writeln!(std::io::stdout(), "{}", config.summary()).map_or(Exit::Config, |()| Exit::Clean));
     }
-    if let Err(error) = harden() {
-        return say(
-            std::io::stderr(),
-            format!("memory cannot be kept out of core files: {error}"),
-            Exit::Config,
-        );
-    }
-    let platform = match snp_platform::detect() {
-        Ok(platform) => platform,
-        Err(error) => return say(std::io::stderr(), error, Exit::NoTee),
-    };
-    match TcpListener::bind(config.listen).await {
-        Ok(listener) => {
-            run(config, platform, TrustRoots::amd(), listener, Arc::new(SystemClock), shutdown).await
-        }
-        Err(error) => say(std::io::stderr(), format!("listen: {}: {error}", config.listen), Exit::Config),
-    }
+    init_logs(&config.log_level).map_err(ends(Exit::Config))?;
+    harden().map_err(ends(Exit::Config))?;
+    let platform = snp_platform::detect().map_err(ends(Exit::NoTee))?;
+    let listener = TcpListener::bind(config.listen).await.map_err(ends(Exit::Config))?;
+    Ok(run(config, platform, TrustRoots::amd(), listener, Arc::new(SystemClock), shutdown).await)
 }
 
-fn say(mut to: impl Write, what: impl Display, exit: Exit) -> Exit {
+fn ends<E: Display>(exit: Exit) -> impl FnOnce(E) -> Exit {
     // With nobody to read it, the exit code still tells.
-    drop(writeln!(to, "{what}"));
-    exit
+    move |why| writeln!(std::io::stderr(), "attestation-svc: {why}").map_or(exit, |()| exit)
 }
