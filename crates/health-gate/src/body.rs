@@ -169,11 +169,11 @@ impl Dialect {
 
     fn error_event(self, status: &Status, at_boundary: bool) -> String {
         let gap = if at_boundary { "" } else { "\n\n" };
-        match self {
-            Self::Sse => format!("{gap}data: {}\n\n", error_object(status)),
-            // Ollama's shape.
-            _ => format!("{gap}{{\"error\":{}}}\n", json_text(status.message())),
+        if self == Self::Sse {
+            return format!("{gap}data: {}\n\n", error_object(status));
         }
+        // Ollama's shape.
+        format!("{gap}{{\"error\":{}}}\n", json_text(status.message()))
     }
 }
 

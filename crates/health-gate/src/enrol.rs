@@ -74,7 +74,7 @@ impl Enroller {
         let answer = timeout(ENROL, client.enroll(self.request(nonce)?))
             .await
             .map_err(|_| EnrolError::Silent("Enroll", ENROL))??;
-        self.accept(connection, nonce, answer.into_inner())
+        self.accept(connection, nonce, &answer.into_inner())
     }
 
     async fn connect(&self) -> Result<Connection, EnrolError> {
@@ -101,7 +101,7 @@ impl Enroller {
         &self,
         connection: Connection,
         nonce: [u8; 32],
-        answer: EnrollResponse,
+        answer: &EnrollResponse,
     ) -> Result<Enrolment, EnrolError> {
         let bundle = self.judge(nonce, &answer.evidence_bundle)?;
         self.check_deployment(&bundle)?;
@@ -156,7 +156,9 @@ impl Enroller {
             issuer.issued(&leaf, key)?;
             let listed = issuer.manifest.tls_key(&key.spki_sha256(), owner(self.role), name).is_some();
             ensure(listed, "the manifest does not list the key of a listener")?;
-            Ok((name.clone(), mtls::public_server_tls(key, vec![leaf])?))
+            // With the CA behind it, so that a client can take the CA that the evidence vouches for.
+            let chain = [vec![leaf], issuer.cas.to_vec()].concat();
+            Ok((name.clone(), mtls::public_server_tls(key, chain)?))
         };
         self.listeners.iter().zip(certificates).map(one).collect()
     }
@@ -175,6 +177,7 @@ impl Enroller {
 /// The CVM's CA, as far as the manifest vouches for it.
 struct Issuer<'a> {
     manifest: &'a KeyManifest,
+    cas: &'a [CertificateDer<'static>],
     roots: RootCertStore,
     now: rustls_pki_types::UnixTime,
 }
@@ -182,11 +185,11 @@ struct Issuer<'a> {
 impl<'a> Issuer<'a> {
     fn new(
         manifest: &'a KeyManifest,
-        trust_bundle: &[CertificateDer<'static>],
+        cas: &'a [CertificateDer<'static>],
         now: i64,
     ) -> Result<Self, EnrolError> {
         let mut roots = RootCertStore::empty();
-        for ca in trust_bundle {
+        for ca in cas {
             let spki = mtls::spki_of(ca)?;
             let listed = manifest.ca_keys().any(|key| key.spki.0 == spki);
             ensure(listed, "the manifest does not list a CA of the trust bundle")?;
@@ -194,7 +197,7 @@ impl<'a> Issuer<'a> {
         }
         ensure(!roots.is_empty(), "the trust bundle is empty")?;
         let now = Duration::from_secs(u64::try_from(now).unwrap_or(0));
-        Ok(Self { manifest, roots, now: rustls_pki_types::UnixTime::since_unix_epoch(now) })
+        Ok(Self { manifest, cas, roots, now: rustls_pki_types::UnixTime::since_unix_epoch(now) })
     }
 
     /// `leaf` must certify `key`, be valid now and chain to a listed CA.
@@ -247,6 +250,9 @@ pub enum EnrolError {
     /// No answer in time.
     #[error("attestation-svc did not answer {0} within {1:?}")]
     Silent(&'static str, Duration),
+    /// attestation-svc vouches for nobody at present.
+    #[error("attestation-svc answered the first heartbeat without a health token")]
+    NoToken,
     /// attestation-svc ended the lease stream.
     #[error("attestation-svc ended the lease stream")]
     Ended,
@@ -298,10 +304,16 @@ impl EnrolError {
             | Self::Identity(_)
             | Self::Certificate(_)
             | Self::Material(_)
-            | Self::Token(_) => Some(Exit::Evidence),
-            Self::Lease(_) => Some(Exit::Evidence),
-            Self::Connect { .. } | Self::Http(_) | Self::Refused(_) | Self::Silent(..) => None,
-            Self::Ended | Self::Renewal | Self::Key(_) => None,
+            | Self::Token(_)
+            | Self::Lease(_) => Some(Exit::Evidence),
+            Self::Connect { .. }
+            | Self::Http(_)
+            | Self::Refused(_)
+            | Self::Silent(..)
+            | Self::NoToken
+            | Self::Ended
+            | Self::Renewal
+            | Self::Key(_) => None,
         }
     }
 }

@@ -8,6 +8,7 @@ use service_runtime::Clock;
 use tokio::sync::watch;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Status};
+use tracing::{info, warn};
 
 use crate::term::Term;
 
@@ -56,6 +57,7 @@ impl Gate {
         if !self.shared.term.load().set_deadline(deadline) {
             self.shared.term.store(Term::until(deadline, self.shared.clock.clone()));
             self.shared.open.send_replace(true);
+            info!("the health lease is live");
         }
     }
 
@@ -73,6 +75,7 @@ impl Gate {
             self.shared.open.send_if_modified(|open| {
                 let lapsed = *open && !self.is_open();
                 *open &= !lapsed;
+                lapsed.then(|| warn!("the health lease has lapsed; nothing is served"));
                 lapsed
             });
             if !self.is_open() && open.wait_for(|open| *open).await.is_err() {

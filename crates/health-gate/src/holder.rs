@@ -16,13 +16,14 @@ use tracing::{info, warn};
 use crate::{
     enrol::{EnrolError, Enroller, Enrolment},
     gate::Gate,
+    lease::HEARTBEAT,
     random::Backoff,
     session::{OwnToken, Session},
     trust::Trust,
 };
 
 /// How long the lease is kept after `shutdown` while open streams end.
-const DRAIN: Duration = Duration::from_secs(60);
+const DRAIN: Duration = Duration::from_mins(1);
 
 /// What a holder needs to know.
 #[derive(Debug)]
@@ -128,20 +129,30 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn keep(&self, first: Session) {
-        let mut session = Some(first);
+    async fn keep(&self, mut session: Session) {
         let mut backoff = Backoff::default();
         loop {
-            if let Some(session) = session.take() {
-                let why = self.renew(session).await;
-                info!(reason = %why, "lease stream over; enrolling anew");
+            let since = self.enroller.clock.boot();
+            let why = self.renew(session).await;
+            info!(reason = %why, "lease stream over; enrolling anew");
+            // One that ends as soon as it begins must not be tried in a circle.
+            if self.enroller.clock.boot().saturating_sub(since) >= HEARTBEAT {
                 backoff.reset();
             }
+            session = self.enrol_anew(&mut backoff).await;
+        }
+    }
+
+    async fn enrol_anew(&self, backoff: &mut Backoff) -> Session {
+        let mut said = String::new();
+        loop {
+            tokio::time::sleep(backoff.next()).await;
             match self.enrol().await {
-                Ok(next) => session = Some(next),
+                Ok(session) => return session,
+                Err(error) if error.to_string() == said => {}
                 Err(error) => {
+                    said = error.to_string();
                     warn!(%error, "enrolment failed; trying again");
-                    tokio::time::sleep(backoff.next()).await;
                 }
             }
         }

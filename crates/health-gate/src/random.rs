@@ -28,7 +28,7 @@ impl Backoff {
         let mut byte = [0];
         // Without randomness the wait is whole, which is as safe.
         let share = aws_lc_rs::rand::fill(&mut byte).map_or(0, |()| u32::from(byte[0]));
-        full - full / 2 * share / 255
+        full.saturating_sub(full / 2 * share / 255)
     }
 }
 

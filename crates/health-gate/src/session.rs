@@ -53,7 +53,7 @@ impl Session {
             timeout(FIRST_ANSWER, first).await.map_err(|_| EnrolError::Silent("Lease", FIRST_ANSWER))??;
         let mut session = Self { enrolment, lease, requests, answers, renew_at };
         let token = session.take(answer, enroller)?;
-        Ok((session, token.ok_or(EnrolError::Answer("the first heartbeat was answered without a token"))?))
+        Ok((session, token.ok_or(EnrolError::NoToken)?))
     }
 
     /// Goes on by one heartbeat or one answer. Returns a new token, where one came.

@@ -198,7 +198,7 @@ impl Slot {
     async fn keep(&self) {
         let mut backoff = Backoff::default();
         loop {
-            match self.attach().await {
+            match Box::pin(self.attach()).await {
                 Ok(attached) => {
                     backoff.reset();
                     self.publish(Some(attached.link.clone()), None);

@@ -79,7 +79,8 @@ impl PeerAttachment {
         self.inner.peer.as_ref().map_err(Clone::clone)?;
         let permit = self.inner.permit.load();
         let permit = permit.as_deref().ok_or_else(not_attached)?;
-        permit.check().map(|()| permit.clone())
+        // Attached under a lease that has lapsed since is not attached, even where there is a new lease.
+        permit.check().map(|()| permit.clone()).map_err(|_| not_attached())
     }
 }
 
@@ -140,11 +141,9 @@ impl<S: Stream<Item = Result<AttachRequest, Status>> + Send + Unpin> Serving<S> 
 }
 
 async fn over(attachment: Option<&mut Attachment>) -> Status {
-    match attachment {
-        Some(attachment) => attachment.over().await,
-        None => {
-            tokio::time::sleep(FIRST_TOKEN).await;
-            not_attached()
-        }
-    }
+    let Some(attachment) = attachment else {
+        tokio::time::sleep(FIRST_TOKEN).await;
+        return not_attached();
+    };
+    attachment.over().await
 }

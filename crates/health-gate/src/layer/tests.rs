@@ -63,7 +63,10 @@ impl World {
 }
 
 /// One frame, and then silence.
-async fn endless(axum::extract::Path(kind): axum::extract::Path<String>, _: ServingPermitFound) -> Response<Body> {
+async fn endless(
+    axum::extract::Path(kind): axum::extract::Path<String>,
+    _: ServingPermitFound,
+) -> Response<Body> {
     let (content_type, first) = match kind.as_str() {
         "grpc" => ("application/grpc", "\0\0\0\0\0"),
         "sse" => ("text/event-stream", "data: {}\n\n"),

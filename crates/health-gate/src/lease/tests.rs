@@ -193,7 +193,7 @@ proptest! {
                 }
                 Step::Answer { back, token, life } => {
                     let sequence = (sent.len() as u64).saturating_sub(back);
-                    let Some(&(sent_at, asked)) = sent.get((sequence as usize).wrapping_sub(1)) else {
+                    let Some(&(sent_at, asked)) = usize::try_from(sequence).unwrap().checked_sub(1).and_then(|at| sent.get(at)) else {
                         prop_assert!(lease.answered(plain(sequence)).is_err());
                         continue;
                     };

@@ -1,0 +1,447 @@
+//! A small attestation-svc: real sockets, reports, certificates and tokens, and lies on demand.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use aws_lc_rs::{
+    encoding::AsDer,
+    rand::SystemRandom,
+    signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use health_token::{AFFIRMING, Attested, B64Url, Claims, Confirmation, Jwk, TokenKey};
+use mtls::{CertificateRequest, Role, ServiceKey, SpiffeId};
+use proto::attestation::v1::{
+    EnrollRequest, EnrollResponse, LeaseRequest, LeaseResponse, WatchBundleRequest, WatchBundleResponse,
+    health_service_server::{HealthService, HealthServiceServer},
+    identity_service_server::{IdentityService, IdentityServiceServer},
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyUsagePurpose, PublicKeyData, SanType,
+};
+use service_runtime::{
+    CancellationToken, Clock, Incoming, Limits, ManualClock, Server, TaskTracker, no_scope,
+};
+use snp_evidence::{
+    B64, Binder, Bundle, DebugStatus, Endorsements, Evidence, EvidenceFormat, KeyManifest, KeyUse,
+    ManifestKey, NonceTree, Purpose, ReportData, RuntimeClaims, TreePosition, Vek, leaf,
+};
+use snp_simulator::Guest;
+use tokio::{
+    net::UnixListener,
+    sync::{Semaphore, watch},
+};
+use tonic::{Code, Request, Response, Status, Streaming, service::Routes};
+
+use crate::world::{MEASUREMENT, World, machine, sha256};
+
+/// What is not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// The report answers another nonce; the bundle says so.
+    Nonce,
+    /// The report answers another nonce; the bundle claims ours.
+    ReportNonce,
+    /// Evidence for another service's key.
+    Key,
+    /// A manifest other than the one in the report.
+    Manifest,
+    /// HOST_DATA of another deployment.
+    HostData,
+    /// Another measurement.
+    Measurement,
+    /// Claims of another policy.
+    Policy,
+    /// A CA that the manifest does not list.
+    Ca,
+    /// Certificates by another CA than the trust bundle's.
+    Issuer,
+    /// The SVID of another role.
+    Role,
+    /// An SVID that has expired.
+    Expired,
+    /// A listener key that the manifest does not list.
+    Listener,
+    /// A token by a key that the manifest does not list.
+    TokenKey,
+    /// A token bound to another key.
+    TokenBinding,
+    /// A token for another nonce.
+    TokenNonce,
+    /// An answer to a heartbeat that was not sent.
+    Sequence,
+    /// Somebody else has the identity.
+    InUse,
+}
+
+/// The running fake; it stops when dropped.
+pub(crate) struct Fake {
+    pub(crate) authority: Arc<Authority>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+pub(crate) struct Authority {
+    ca: CertifiedIssuer<'static, rcgen::KeyPair>,
+    foreign: CertifiedIssuer<'static, rcgen::KeyPair>,
+    token_key: EcdsaKeyPair,
+    boot_seed: [u8; 32],
+    instance: String,
+    clock: Arc<ManualClock>,
+    guest: Guest,
+    policy_sha256: [u8; 32],
+    measured_sha256: [u8; 32],
+    lie: Mutex<Option<Lie>>,
+    /// Both the epoch and the least epoch.
+    pub(crate) epoch: AtomicU64,
+    /// Heartbeats that will be answered.
+    pub(crate) answers: Semaphore,
+    /// Heartbeats that came.
+    pub(crate) heard: watch::Sender<u64>,
+    /// Enrolments so far.
+    pub(crate) enrolled: watch::Sender<u64>,
+    /// Each change ends every lease stream.
+    pub(crate) hang_up: watch::Sender<()>,
+}
+
+impl Fake {
+    /// Serves both identities in the world's run folder.
+    pub(crate) fn start(world: &World) -> Self {
+        Self::lying(world, None)
+    }
+
+    pub(crate) fn lying(world: &World, lie: Option<Lie>) -> Self {
+        let authority = Arc::new(Authority::new(world, lie));
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        for role in [Role::Gateway, Role::Adapter] {
+            let path = world.run_dir().join(format!("enrol-{role}.sock"));
+            drop(std::fs::remove_file(&path));
+            let socket = Socket { role, authority: Arc::clone(&authority), key: Arc::default() };
+            tasks.spawn(socket.serve(path, stop.clone()));
+        }
+        Self { authority, stop, tasks }
+    }
+
+    /// Ends like a killed process: every connection is cut.
+    pub(crate) async fn kill(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Answers no heartbeat from now on.
+    pub(crate) fn mute(&self) {
+        self.authority.answers.forget_permits(usize::MAX);
+    }
+
+    pub(crate) fn answer(&self, count: usize) {
+        self.authority.answers.add_permits(count);
+    }
+
+    pub(crate) async fn heard(&self, count: u64) {
+        crate::world::soon(self.authority.heard.subscribe().wait_for(|heard| *heard >= count)).await.unwrap();
+    }
+
+    pub(crate) fn ca_der(&self) -> rustls_pki_types::CertificateDer<'static> {
+        self.authority.ca.der().clone()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Authority {
+    fn new(world: &World, lie: Option<Lie>) -> Self {
+        let now = world.clock.unix();
+        let mut boot_seed = [0; 32];
+        aws_lc_rs::rand::fill(&mut boot_seed).unwrap();
+        let mut guest = world.guest();
+        match lie {
+            Some(Lie::HostData) => guest.host_data = [1; 32],
+            Some(Lie::Measurement) => guest.measurement = [1; 48],
+            _ => {}
+        }
+        Self {
+            ca: ca(now),
+            foreign: ca(now),
+            token_key: EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap(),
+            instance: hex::encode(&boot_seed[..8]),
+            boot_seed,
+            clock: world.clock.clone(),
+            guest,
+            policy_sha256: world.policy().sha256(),
+            measured_sha256: *world.measured().sha256(),
+            lie: Mutex::new(lie),
+            epoch: AtomicU64::new(1),
+            answers: Semaphore::new(1_000_000),
+            heard: watch::Sender::new(0),
+            enrolled: watch::Sender::new(0),
+            hang_up: watch::Sender::new(()),
+        }
+    }
+
+    pub(crate) fn lie(&self, lie: Option<Lie>) {
+        *self.lie.lock().unwrap() = lie;
+    }
+
+    fn tells(&self, lie: Lie) -> bool {
+        *self.lie.lock().unwrap() == Some(lie)
+    }
+
+    pub(crate) fn identity(&self, role: Role) -> SpiffeId {
+        SpiffeId::new("demo.cube.internal", &self.instance, role).unwrap()
+    }
+
+    fn issue(&self, san: SanType, key: &impl PublicKeyData) -> Bytes {
+        let now = if self.tells(Lie::Expired) { self.clock.unix() - 7200 } else { self.clock.unix() };
+        let mut params = params(now, 3600);
+        params.subject_alt_names = vec![san];
+        params.use_authority_key_identifier_extension = true;
+        let issuer = if self.tells(Lie::Ca) || self.tells(Lie::Issuer) { &self.foreign } else { &self.ca };
+        params.signed_by(key, issuer).unwrap().der().to_vec().into()
+    }
+
+    fn trusted(&self) -> Bytes {
+        let ca = if self.tells(Lie::Ca) { &self.foreign } else { &self.ca };
+        ca.der().to_vec().into()
+    }
+
+    fn manifest(&self, gateway: &SpiffeId, listeners: &[(String, CertificateRequest)]) -> KeyManifest {
+        let own = self.identity(Role::Attestation);
+        let token_spki = spki(&self.token_key);
+        let mut keys = vec![
+            entry(KeyUse::Ca, "P-384", &self.ca.key().subject_public_key_info(), &own, None),
+            entry(KeyUse::Token, "P-384", &token_spki, &own, None),
+        ];
+        if !self.tells(Lie::Listener) {
+            let tls = |(name, key): &(String, CertificateRequest)| {
+                entry(KeyUse::Tls, "P-256", key.spki_der(), gateway, Some(name.clone()))
+            };
+            keys.extend(listeners.iter().map(tls));
+        }
+        let (trust_domain, instance) = (own.trust_domain().to_owned(), own.instance().to_owned());
+        let boot_seed = snp_evidence::B64Url(self.boot_seed);
+        KeyManifest { v: 1, trust_domain, instance, boot_seed, version: 1, prev: None, keys }
+    }
+
+    fn claims(&self) -> Vec<u8> {
+        let policy = if self.tells(Lie::Policy) { [1; 32] } else { self.policy_sha256 };
+        let claims = RuntimeClaims {
+            eat_profile: snp_evidence::CLAIMS_PROFILE.to_owned(),
+            bootseed: snp_evidence::B64Url(self.boot_seed),
+            oemid: 3704,
+            hwmodel: "genoa".to_owned(),
+            dbgstat: DebugStatus::DisabledPermanently,
+            swname: "fake".to_owned(),
+            swversion: "0".to_owned(),
+            measured_config_sha256: snp_evidence::B64Url(self.measured_sha256),
+            policy_sha256: snp_evidence::B64Url(policy),
+        };
+        claims.to_bytes()
+    }
+
+    fn evidence(&self, nonce: [u8; 32], key: &CertificateRequest, role: Role, manifest: &[u8]) -> Vec<u8> {
+        let spki = if self.tells(Lie::Key) { [1; 32] } else { key.spki_sha256() };
+        let binder = Binder::enrolment(spki, &format!("enrol/{role}"));
+        let reported = if self.tells(Lie::ReportNonce) || self.tells(Lie::Nonce) { [1; 32] } else { nonce };
+        let told = if self.tells(Lie::Nonce) { [1; 32] } else { nonce };
+        let claims = self.claims();
+        let root = NonceTree::new(vec![leaf(&reported, &binder)]).root();
+        let report_data = ReportData::compute(Purpose::Peer, &root, manifest, &claims);
+        let processor = &machine().1;
+        let evidence = Evidence {
+            format: EvidenceFormat::SimulatedAmdSevSnp,
+            report: processor.report(&self.guest, report_data.as_bytes()).unwrap(),
+            endorsements: Endorsements {
+                vek: Some(Vek::Vcek(processor.vcek_der().to_vec())),
+                ask: Some(processor.ask_der().to_vec()),
+                ark: Some(processor.ark_der().to_vec()),
+                ..Endorsements::default()
+            },
+        };
+        let sent = if self.tells(Lie::Manifest) { swapped(manifest) } else { manifest.to_vec() };
+        Bundle::new(Purpose::Peer, told, &binder, TreePosition::single(), &evidence, &sent, &claims)
+            .to_bytes()
+    }
+
+    fn token(&self, role: Role, spki_der: &[u8], nonce: [u8; 32]) -> String {
+        let foreign = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
+        let signer = if self.tells(Lie::TokenKey) { &foreign } else { &self.token_key };
+        let other = ServiceKey::generate().unwrap();
+        let bound_to = if self.tells(Lie::TokenBinding) { other.spki_der() } else { spki_der };
+        let nonce = if self.tells(Lie::TokenNonce) { [1; 32] } else { nonce };
+        let now = self.clock.unix();
+        let claims = Claims {
+            iss: self.identity(Role::Attestation).to_string(),
+            sub: self.identity(role).to_string(),
+            iat: now,
+            nbf: now,
+            exp: now + 90,
+            jti: B64Url([0; 16]),
+            cnf: Confirmation { jwk: Jwk::from_spki(bound_to).unwrap(), x5t_s256: B64Url([0; 32]) },
+            eat_profile: health_token::PROFILE.to_owned(),
+            eat_nonce: B64Url(nonce),
+            bootseed: B64Url(self.boot_seed),
+            hep: self.epoch.load(Ordering::SeqCst),
+            att: Attested {
+                report_sha256: B64Url([0; 32]),
+                measurement: B64Url(MEASUREMENT),
+                policy_sha256: B64Url(self.policy_sha256),
+                key_manifest_sha384: B64Url([0; 48]),
+            },
+            ear_status: AFFIRMING.to_owned(),
+        };
+        let kid = TokenKey::from_spki(&spki(signer)).unwrap().kid().to_owned();
+        let input = health_token::signing_input(&claims, &kid);
+        let signature = signer.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
+        format!("{input}.{}", base64_url(signature.as_ref()))
+    }
+}
+
+fn ca(now: i64) -> CertifiedIssuer<'static, rcgen::KeyPair> {
+    let mut params = params(now, 366 * 24 * 3600);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    CertifiedIssuer::self_signed(
+        params,
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap(),
+    )
+    .unwrap()
+}
+
+fn base64_url(bytes: &[u8]) -> String {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn spki(key: &EcdsaKeyPair) -> Vec<u8> {
+    key.public_key().as_der().unwrap().as_ref().to_vec()
+}
+
+fn swapped(manifest: &[u8]) -> Vec<u8> {
+    let mut manifest = KeyManifest::parse(manifest).unwrap();
+    let foreign = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
+    let owner = manifest.keys[0].owner.parse().unwrap();
+    manifest.keys[1] = entry(KeyUse::Token, "P-384", &spki(&foreign), &owner, None);
+    manifest.to_bytes()
+}
+
+fn entry(r#use: KeyUse, alg: &str, spki: &[u8], owner: &SpiffeId, listener: Option<String>) -> ManifestKey {
+    let (sha256, owner) = (snp_evidence::B64Url(sha256(spki)), owner.to_string());
+    ManifestKey { r#use, alg: alg.to_owned(), spki: B64(spki.to_vec()), sha256, owner, listener, seq: 1 }
+}
+
+fn params(now: i64, life: i64) -> CertificateParams {
+    let date = |unix| time::OffsetDateTime::from_unix_timestamp(unix).unwrap();
+    let mut params = CertificateParams::default();
+    (params.not_before, params.not_after) = (date(now - 300), date(now + life));
+    params
+}
+
+/// One enrolment socket.
+#[derive(Clone)]
+struct Socket {
+    role: Role,
+    authority: Arc<Authority>,
+    /// The key that was enrolled last.
+    key: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Socket {
+    async fn serve(self, path: PathBuf, stop: CancellationToken) {
+        let routes =
+            Routes::new(IdentityServiceServer::new(self.clone())).add_service(HealthServiceServer::new(self));
+        let server = Server {
+            router: routes.into_axum_router(),
+            tls: None,
+            scope: no_scope(),
+            limits: Limits { drain: std::time::Duration::ZERO, ..Limits::default() },
+            recycle: watch::channel(0).1,
+        };
+        server.serve(Incoming::Unix(UnixListener::bind(path).unwrap()), stop).await;
+    }
+}
+
+#[tonic::async_trait]
+impl IdentityService for Socket {
+    async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
+        let (authority, request) = (&self.authority, request.into_inner());
+        if authority.tells(Lie::InUse) {
+            return Err(proto::status(Code::AlreadyExists, proto::reason::IDENTITY_IN_USE, "held by pid 1"));
+        }
+        let key = CertificateRequest::verify(&request.csr).unwrap();
+        *self.key.lock().unwrap() = key.spki_der().to_vec();
+        let listeners = request.listeners.into_iter();
+        let listeners: Vec<_> = listeners
+            .map(|asked| (asked.listener, CertificateRequest::verify(&asked.csr).unwrap()))
+            .collect();
+        let manifest = authority.manifest(&authority.identity(self.role), &listeners).to_bytes();
+        let nonce = request.nonce.as_ref().try_into().unwrap();
+        let role = if authority.tells(Lie::Role) { Role::Attestation } else { self.role };
+        let uri = SanType::URI(authority.identity(role).to_string().try_into().unwrap());
+        let name = || SanType::DnsName("localhost".try_into().unwrap());
+        authority.enrolled.send_modify(|count| *count += 1);
+        Ok(Response::new(EnrollResponse {
+            svid: authority.issue(uri, key.key()),
+            listener_certificates: listeners
+                .iter()
+                .map(|(_, key)| authority.issue(name(), key.key()))
+                .collect(),
+            trust_bundle: vec![authority.trusted()],
+            evidence_bundle: authority.evidence(nonce, &key, self.role, &manifest).into(),
+        }))
+    }
+
+    type WatchBundleStream = futures_util::stream::Pending<Result<WatchBundleResponse, Status>>;
+
+    async fn watch_bundle(
+        &self,
+        _: Request<WatchBundleRequest>,
+    ) -> Result<Response<Self::WatchBundleStream>, Status> {
+        Ok(Response::new(futures_util::stream::pending()))
+    }
+}
+
+#[tonic::async_trait]
+impl HealthService for Socket {
+    type LeaseStream = std::pin::Pin<Box<dyn Stream<Item = Result<LeaseResponse, Status>> + Send>>;
+
+    async fn lease(
+        &self,
+        request: Request<Streaming<LeaseRequest>>,
+    ) -> Result<Response<Self::LeaseStream>, Status> {
+        let socket = self.clone();
+        let mut hang_up = self.authority.hang_up.subscribe();
+        let answers = request.into_inner().then(move |beat| {
+            let socket = socket.clone();
+            async move { Ok(socket.answer(&beat?).await) }
+        });
+        Ok(Response::new(answers.take_until(async move { hang_up.changed().await }).boxed()))
+    }
+}
+
+impl Socket {
+    async fn answer(&self, beat: &LeaseRequest) -> LeaseResponse {
+        let authority = &self.authority;
+        authority.heard.send_modify(|heard| *heard += 1);
+        authority.answers.acquire().await.unwrap().forget();
+        let epoch = authority.epoch.load(Ordering::SeqCst);
+        let token =
+            |nonce: &[u8]| authority.token(self.role, &self.key.lock().unwrap(), nonce.try_into().unwrap());
+        LeaseResponse {
+            sequence: if authority.tells(Lie::Sequence) { beat.sequence + 1 } else { beat.sequence },
+            epoch,
+            min_epoch: epoch,
+            health_token: if beat.token_nonce.is_empty() { String::new() } else { token(&beat.token_nonce) },
+        }
+    }
+}
