@@ -17,8 +17,11 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use service_runtime::{CancellationToken, TaskTracker};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::body::Body;
 use tower::Service;
+
+use crate::goaway::Watched;
 
 /// Between pings, and for the answer to each.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -28,6 +31,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     send: http2::SendRequest<Body>,
+    told_to_go: CancellationToken,
     _cut: Arc<Cut>,
 }
 
@@ -46,22 +50,27 @@ impl Connection {
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let cut = CancellationToken::new();
+        let (cut, told_to_go) = (CancellationToken::new(), CancellationToken::new());
         let tasks = Tasks { tracker: tracker.clone(), cut: cut.clone() };
         let (send, connection) = http2::Builder::new(tasks.clone())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
-            .handshake(TokioIo::new(io))
+            .handshake(TokioIo::new(Watched::new(io, told_to_go.clone())))
             .await?;
         tasks.execute(connection);
-        Ok(Self { send, _cut: Arc::new(Cut(cut)) })
+        Ok(Self { send, told_to_go, _cut: Arc::new(Cut(cut)) })
     }
 
     /// Whether the other side takes no more requests.
     pub(crate) fn is_closed(&self) -> bool {
-        self.send.is_closed()
+        self.send.is_closed() || self.told_to_go.is_cancelled()
+    }
+
+    /// Resolves when the other side asks for no more requests; those under way go on.
+    pub(crate) fn told_to_go(&self) -> WaitForCancellationFutureOwned {
+        self.told_to_go.clone().cancelled_owned()
     }
 
     /// Sends a request; gives it back where not a byte of it was sent.

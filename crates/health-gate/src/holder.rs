@@ -109,7 +109,7 @@ async fn first_session(enroller: &Enroller, limit: Duration) -> Result<(Session,
     let until = Instant::now() + limit;
     let (mut backoff, mut last) = (Backoff::default(), None);
     loop {
-        match timeout_at(until, Session::establish(enroller)).await {
+        match timeout_at(until, Box::pin(Session::establish(enroller))).await {
             Ok(Ok(session)) => return Ok(session),
             Ok(Err(error)) if error.exit().is_some() => return Err(refused(error)),
             Ok(Err(error)) => last = Some(error),
@@ -169,7 +169,7 @@ impl Keeper {
     }
 
     async fn enrol(&self) -> Result<Session, EnrolError> {
-        let (session, token) = Session::establish(&self.enroller).await?;
+        let (session, token) = Box::pin(Session::establish(&self.enroller)).await?;
         self.shared.adopt(&session, token)?;
         Ok(session)
     }

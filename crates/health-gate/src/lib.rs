@@ -21,6 +21,7 @@ pub mod attach;
 mod body;
 mod enrol;
 mod gate;
+mod goaway;
 mod h2;
 mod holder;
 mod layer;

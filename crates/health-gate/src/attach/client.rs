@@ -216,12 +216,11 @@ impl Slot {
     /// Renews until the connection is of no more use; requests under way on one that only takes no new
     /// ones go on.
     async fn hold(&self, mut attached: Attached) {
-        let connection = attached.link.connection.clone();
+        let told_to_go = attached.link.connection.told_to_go();
         let retired = tokio::select! {
             status = attached.renew() => Err(status),
-            () = gone(&connection) => Ok(()),
+            () = told_to_go => Ok(()),
         };
-        drop(connection);
         self.publish(None, retired.as_ref().err().cloned());
         match retired {
             Ok(()) => drop(self.holder.tracker().spawn(timeout(DRAIN, attached.drain()))),
@@ -338,12 +337,6 @@ fn show(tokens: &mpsc::Sender<AttachRequest>, own: &mut Tokens) -> Result<(), St
     let request = AttachRequest { health_token: own.newest().to_string() };
     // The queue is full only where the transport has stood still since the last renewal.
     tokens.try_send(request).map_err(|_| unavailable())
-}
-
-async fn gone(connection: &h2::Connection) {
-    while !connection.is_closed() {
-        sleep(TICK).await;
-    }
 }
 
 async fn within<T>(step: impl Future<Output = T>) -> Result<T, Status> {

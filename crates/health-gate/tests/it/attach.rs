@@ -103,7 +103,7 @@ struct Pair {
     adapter: Holder,
     address: SocketAddr,
     backend: Backend,
-    _stop: tokio_util::sync::DropGuard,
+    stop: tokio_util::sync::DropGuard,
 }
 
 impl Pair {
@@ -127,7 +127,7 @@ impl Pair {
             recycle: watch::channel(0).1,
         };
         tokio::spawn(server.serve(Incoming::Tcp(listener), stop.clone()));
-        Self { world, fake, gateway, adapter, address, backend, _stop: stop.drop_guard() }
+        Self { world, fake, gateway, adapter, address, backend, stop: stop.drop_guard() }
     }
 
     fn channel(&self) -> BackendServiceClient<AttachedChannel> {
@@ -371,8 +371,8 @@ async fn the_tasks_end_with_the_last_handle() {
     let mut client = pair.channel();
     soon(client.list_models(empty())).await.unwrap();
     drop(client);
-    let Pair { world, fake: _fake, gateway, adapter, _stop, .. } = pair;
-    drop((gateway, adapter, _stop));
+    let Pair { world, fake: _fake, gateway, adapter, stop, .. } = pair;
+    drop((gateway, adapter, stop));
     world.tracker.close();
     soon(world.tracker.wait()).await;
 }

@@ -330,8 +330,9 @@ fn spki(key: &EcdsaKeyPair) -> Vec<u8> {
 fn swapped(manifest: &[u8]) -> Vec<u8> {
     let mut manifest = KeyManifest::parse(manifest).unwrap();
     let foreign = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
-    let owner = manifest.keys[0].owner.parse().unwrap();
-    manifest.keys[1] = entry(KeyUse::Token, "P-384", &spki(&foreign), &owner, None);
+    let token_key = manifest.keys.iter_mut().find(|key| key.r#use == KeyUse::Token).unwrap();
+    let owner = token_key.owner.parse().unwrap();
+    *token_key = entry(KeyUse::Token, "P-384", &spki(&foreign), &owner, None);
     manifest.to_bytes()
 }
 
