@@ -1,11 +1,10 @@
 //! A small attestation-svc: real sockets, reports, certificates and tokens, and lies on demand.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+mod socket;
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
 };
 
 use aws_lc_rs::{
@@ -14,31 +13,20 @@ use aws_lc_rs::{
     signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
 use health_token::{AFFIRMING, Attested, B64Url, Claims, Confirmation, Jwk, TokenKey};
 use mtls::{CertificateRequest, Role, ServiceKey, SpiffeId};
-use proto::attestation::v1::{
-    EnrollRequest, EnrollResponse, LeaseRequest, LeaseResponse, WatchBundleRequest, WatchBundleResponse,
-    health_service_server::{HealthService, HealthServiceServer},
-    identity_service_server::{IdentityService, IdentityServiceServer},
-};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyUsagePurpose, PublicKeyData, SanType,
 };
-use service_runtime::{
-    CancellationToken, Clock, Incoming, Limits, ManualClock, Server, TaskTracker, no_scope,
-};
+use service_runtime::{CancellationToken, Clock, ManualClock, TaskTracker};
 use snp_evidence::{
     B64, Binder, Bundle, DebugStatus, Endorsements, Evidence, EvidenceFormat, KeyManifest, KeyUse,
     ManifestKey, NonceTree, Purpose, ReportData, RuntimeClaims, TreePosition, Vek, leaf,
 };
 use snp_simulator::Guest;
-use tokio::{
-    net::UnixListener,
-    sync::{Semaphore, watch},
-};
-use tonic::{Code, Request, Response, Status, Streaming, service::Routes};
+use tokio::sync::{Semaphore, watch};
 
+use self::socket::Socket;
 use crate::world::{MEASUREMENT, World, machine, sha256};
 
 /// What is not as it should be.
@@ -56,8 +44,18 @@ pub(crate) enum Lie {
     HostData,
     /// Another measurement.
     Measurement,
+    /// Claims of another measured config.
+    Measured,
     /// Claims of another policy.
     Policy,
+    /// A manifest of another trust domain.
+    TrustDomain,
+    /// No CA at all.
+    NoCa,
+    /// An SVID for another key.
+    SvidKey,
+    /// One certificate too few.
+    NoListener,
     /// A CA that the manifest does not list.
     Ca,
     /// Certificates by another CA than the trust bundle's.
@@ -122,7 +120,7 @@ impl Fake {
         for role in [Role::Gateway, Role::Adapter] {
             let path = world.run_dir().join(format!("enrol-{role}.sock"));
             drop(std::fs::remove_file(&path));
-            let socket = Socket { role, authority: Arc::clone(&authority), key: Arc::default() };
+            let socket = Socket::new(role, Arc::clone(&authority));
             tasks.spawn(socket.serve(path, stop.clone()));
         }
         Self { authority, stop, tasks }
@@ -210,9 +208,22 @@ impl Authority {
         params.signed_by(key, issuer).unwrap().der().to_vec().into()
     }
 
-    fn trusted(&self) -> Bytes {
+    fn trusted(&self) -> Vec<Bytes> {
         let ca = if self.tells(Lie::Ca) { &self.foreign } else { &self.ca };
-        ca.der().to_vec().into()
+        if self.tells(Lie::NoCa) { vec![] } else { vec![ca.der().to_vec().into()] }
+    }
+
+    fn svid(&self, role: Role, key: &CertificateRequest) -> Bytes {
+        let role = if self.tells(Lie::Role) { Role::Attestation } else { role };
+        let uri = SanType::URI(self.identity(role).to_string().try_into().unwrap());
+        let other = ServiceKey::generate().unwrap();
+        if self.tells(Lie::SvidKey) { self.issue(uri, &other) } else { self.issue(uri, key.key()) }
+    }
+
+    fn listener_certificates(&self, listeners: &[(String, CertificateRequest)]) -> Vec<Bytes> {
+        let name = || SanType::DnsName("localhost".try_into().unwrap());
+        let missing = usize::from(self.tells(Lie::NoListener));
+        listeners.iter().skip(missing).map(|(_, key)| self.issue(name(), key.key())).collect()
     }
 
     fn manifest(&self, gateway: &SpiffeId, listeners: &[(String, CertificateRequest)]) -> KeyManifest {
@@ -228,13 +239,15 @@ impl Authority {
             };
             keys.extend(listeners.iter().map(tls));
         }
-        let (trust_domain, instance) = (own.trust_domain().to_owned(), own.instance().to_owned());
+        let domain = if self.tells(Lie::TrustDomain) { "other.internal" } else { own.trust_domain() };
+        let (trust_domain, instance) = (domain.to_owned(), own.instance().to_owned());
         let boot_seed = snp_evidence::B64Url(self.boot_seed);
         KeyManifest { v: 1, trust_domain, instance, boot_seed, version: 1, prev: None, keys }
     }
 
     fn claims(&self) -> Vec<u8> {
         let policy = if self.tells(Lie::Policy) { [1; 32] } else { self.policy_sha256 };
+        let measured = if self.tells(Lie::Measured) { [1; 32] } else { self.measured_sha256 };
         let claims = RuntimeClaims {
             eat_profile: snp_evidence::CLAIMS_PROFILE.to_owned(),
             bootseed: snp_evidence::B64Url(self.boot_seed),
@@ -243,7 +256,7 @@ impl Authority {
             dbgstat: DebugStatus::DisabledPermanently,
             swname: "fake".to_owned(),
             swversion: "0".to_owned(),
-            measured_config_sha256: snp_evidence::B64Url(self.measured_sha256),
+            measured_config_sha256: snp_evidence::B64Url(measured),
             policy_sha256: snp_evidence::B64Url(policy),
         };
         claims.to_bytes()
@@ -346,103 +359,4 @@ fn params(now: i64, life: i64) -> CertificateParams {
     let mut params = CertificateParams::default();
     (params.not_before, params.not_after) = (date(now - 300), date(now + life));
     params
-}
-
-/// One enrolment socket.
-#[derive(Clone)]
-struct Socket {
-    role: Role,
-    authority: Arc<Authority>,
-    /// The key that was enrolled last.
-    key: Arc<Mutex<Vec<u8>>>,
-}
-
-impl Socket {
-    async fn serve(self, path: PathBuf, stop: CancellationToken) {
-        let routes =
-            Routes::new(IdentityServiceServer::new(self.clone())).add_service(HealthServiceServer::new(self));
-        let server = Server {
-            router: routes.into_axum_router(),
-            tls: None,
-            scope: no_scope(),
-            limits: Limits { drain: std::time::Duration::ZERO, ..Limits::default() },
-            recycle: watch::channel(0).1,
-        };
-        server.serve(Incoming::Unix(UnixListener::bind(path).unwrap()), stop).await;
-    }
-}
-
-#[tonic::async_trait]
-impl IdentityService for Socket {
-    async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
-        let (authority, request) = (&self.authority, request.into_inner());
-        if authority.tells(Lie::InUse) {
-            return Err(proto::status(Code::AlreadyExists, proto::reason::IDENTITY_IN_USE, "held by pid 1"));
-        }
-        let key = CertificateRequest::verify(&request.csr).unwrap();
-        *self.key.lock().unwrap() = key.spki_der().to_vec();
-        let listeners = request.listeners.into_iter();
-        let listeners: Vec<_> = listeners
-            .map(|asked| (asked.listener, CertificateRequest::verify(&asked.csr).unwrap()))
-            .collect();
-        let manifest = authority.manifest(&authority.identity(self.role), &listeners).to_bytes();
-        let nonce = request.nonce.as_ref().try_into().unwrap();
-        let role = if authority.tells(Lie::Role) { Role::Attestation } else { self.role };
-        let uri = SanType::URI(authority.identity(role).to_string().try_into().unwrap());
-        let name = || SanType::DnsName("localhost".try_into().unwrap());
-        authority.enrolled.send_modify(|count| *count += 1);
-        Ok(Response::new(EnrollResponse {
-            svid: authority.issue(uri, key.key()),
-            listener_certificates: listeners
-                .iter()
-                .map(|(_, key)| authority.issue(name(), key.key()))
-                .collect(),
-            trust_bundle: vec![authority.trusted()],
-            evidence_bundle: authority.evidence(nonce, &key, self.role, &manifest).into(),
-        }))
-    }
-
-    type WatchBundleStream = futures_util::stream::Pending<Result<WatchBundleResponse, Status>>;
-
-    async fn watch_bundle(
-        &self,
-        _: Request<WatchBundleRequest>,
-    ) -> Result<Response<Self::WatchBundleStream>, Status> {
-        Ok(Response::new(futures_util::stream::pending()))
-    }
-}
-
-#[tonic::async_trait]
-impl HealthService for Socket {
-    type LeaseStream = std::pin::Pin<Box<dyn Stream<Item = Result<LeaseResponse, Status>> + Send>>;
-
-    async fn lease(
-        &self,
-        request: Request<Streaming<LeaseRequest>>,
-    ) -> Result<Response<Self::LeaseStream>, Status> {
-        let socket = self.clone();
-        let mut hang_up = self.authority.hang_up.subscribe();
-        let answers = request.into_inner().then(move |beat| {
-            let socket = socket.clone();
-            async move { Ok(socket.answer(&beat?).await) }
-        });
-        Ok(Response::new(answers.take_until(async move { hang_up.changed().await }).boxed()))
-    }
-}
-
-impl Socket {
-    async fn answer(&self, beat: &LeaseRequest) -> LeaseResponse {
-        let authority = &self.authority;
-        authority.heard.send_modify(|heard| *heard += 1);
-        authority.answers.acquire().await.unwrap().forget();
-        let epoch = authority.epoch.load(Ordering::SeqCst);
-        let token =
-            |nonce: &[u8]| authority.token(self.role, &self.key.lock().unwrap(), nonce.try_into().unwrap());
-        LeaseResponse {
-            sequence: if authority.tells(Lie::Sequence) { beat.sequence + 1 } else { beat.sequence },
-            epoch,
-            min_epoch: epoch,
-            health_token: if beat.token_nonce.is_empty() { String::new() } else { token(&beat.token_nonce) },
-        }
-    }
 }

@@ -42,7 +42,9 @@ async fn a_manifest_that_the_report_does_not_cover() {
 #[tokio::test]
 async fn another_deployment() {
     is_refused(Lie::HostData, Exit::Policy, "HOST_DATA").await;
+    is_refused(Lie::Measured, Exit::Policy, "another measured config").await;
     is_refused(Lie::Policy, Exit::Policy, "another policy").await;
+    is_refused(Lie::TrustDomain, Exit::Policy, "the trust domain is another").await;
 }
 
 #[tokio::test]
@@ -53,6 +55,9 @@ async fn other_software() {
 #[tokio::test]
 async fn certificates_that_the_manifest_does_not_vouch_for() {
     is_refused(Lie::Ca, Exit::Evidence, "does not list a CA").await;
+    is_refused(Lie::NoCa, Exit::Evidence, "trust bundle is empty").await;
+    is_refused(Lie::SvidKey, Exit::Evidence, "another key than the request's").await;
+    is_refused(Lie::NoListener, Exit::Evidence, "one certificate per listener").await;
     is_refused(Lie::Issuer, Exit::Evidence, "certificate").await;
     is_refused(Lie::Expired, Exit::Evidence, "certificate").await;
     is_refused(Lie::Listener, Exit::Evidence, "key of a listener").await;

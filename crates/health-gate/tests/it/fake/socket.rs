@@ -1,0 +1,118 @@
+//! One enrolment socket of the fake: what it answers, and when.
+
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt};
+use mtls::{CertificateRequest, Role};
+use proto::attestation::v1::{
+    EnrollRequest, EnrollResponse, LeaseRequest, LeaseResponse, WatchBundleRequest, WatchBundleResponse,
+    health_service_server::{HealthService, HealthServiceServer},
+    identity_service_server::{IdentityService, IdentityServiceServer},
+};
+use service_runtime::{CancellationToken, Incoming, Limits, Server, no_scope};
+use tokio::{net::UnixListener, sync::watch};
+use tonic::{Code, Request, Response, Status, Streaming, service::Routes};
+
+use super::{Authority, Lie};
+
+/// One enrolment socket.
+#[derive(Clone)]
+pub(super) struct Socket {
+    role: Role,
+    authority: Arc<Authority>,
+    /// The key that was enrolled last.
+    key: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Socket {
+    pub(super) fn new(role: Role, authority: Arc<Authority>) -> Self {
+        Self { role, authority, key: Arc::default() }
+    }
+
+    pub(super) async fn serve(self, path: PathBuf, stop: CancellationToken) {
+        let routes =
+            Routes::new(IdentityServiceServer::new(self.clone())).add_service(HealthServiceServer::new(self));
+        let server = Server {
+            router: routes.into_axum_router(),
+            tls: None,
+            scope: no_scope(),
+            limits: Limits { drain: Duration::ZERO, ..Limits::default() },
+            recycle: watch::channel(0).1,
+        };
+        server.serve(Incoming::Unix(UnixListener::bind(path).unwrap()), stop).await;
+    }
+}
+
+#[tonic::async_trait]
+impl IdentityService for Socket {
+    async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
+        let (authority, request) = (&self.authority, request.into_inner());
+        if authority.tells(Lie::InUse) {
+            return Err(proto::status(Code::AlreadyExists, proto::reason::IDENTITY_IN_USE, "held by pid 1"));
+        }
+        let key = CertificateRequest::verify(&request.csr).unwrap();
+        *self.key.lock().unwrap() = key.spki_der().to_vec();
+        let listeners = request.listeners.into_iter();
+        let listeners: Vec<_> = listeners
+            .map(|asked| (asked.listener, CertificateRequest::verify(&asked.csr).unwrap()))
+            .collect();
+        let manifest = authority.manifest(&authority.identity(self.role), &listeners).to_bytes();
+        let nonce = request.nonce.as_ref().try_into().unwrap();
+        authority.enrolled.send_modify(|count| *count += 1);
+        Ok(Response::new(EnrollResponse {
+            svid: authority.svid(self.role, &key),
+            listener_certificates: authority.listener_certificates(&listeners),
+            trust_bundle: authority.trusted(),
+            evidence_bundle: authority.evidence(nonce, &key, self.role, &manifest).into(),
+        }))
+    }
+
+    type WatchBundleStream = futures_util::stream::Pending<Result<WatchBundleResponse, Status>>;
+
+    async fn watch_bundle(
+        &self,
+        _: Request<WatchBundleRequest>,
+    ) -> Result<Response<Self::WatchBundleStream>, Status> {
+        Ok(Response::new(futures_util::stream::pending()))
+    }
+}
+
+#[tonic::async_trait]
+impl HealthService for Socket {
+    type LeaseStream = Pin<Box<dyn Stream<Item = Result<LeaseResponse, Status>> + Send>>;
+
+    async fn lease(
+        &self,
+        request: Request<Streaming<LeaseRequest>>,
+    ) -> Result<Response<Self::LeaseStream>, Status> {
+        let socket = self.clone();
+        let mut hang_up = self.authority.hang_up.subscribe();
+        let answers = request.into_inner().then(move |beat| {
+            let socket = socket.clone();
+            async move { Ok(socket.answer(&beat?).await) }
+        });
+        Ok(Response::new(answers.take_until(async move { hang_up.changed().await }).boxed()))
+    }
+}
+
+impl Socket {
+    async fn answer(&self, beat: &LeaseRequest) -> LeaseResponse {
+        let authority = &self.authority;
+        authority.heard.send_modify(|heard| *heard += 1);
+        authority.answers.acquire().await.unwrap().forget();
+        let epoch = authority.epoch.load(Ordering::SeqCst);
+        let token =
+            |nonce: &[u8]| authority.token(self.role, &self.key.lock().unwrap(), nonce.try_into().unwrap());
+        LeaseResponse {
+            sequence: if authority.tells(Lie::Sequence) { beat.sequence + 1 } else { beat.sequence },
+            epoch,
+            min_epoch: epoch,
+            health_token: if beat.token_nonce.is_empty() { String::new() } else { token(&beat.token_nonce) },
+        }
+    }
+}
