@@ -25,8 +25,11 @@ const UNARY: Duration = Duration::from_secs(30);
 pub(crate) async fn run(args: ChatArgs) -> Result<u8, Failure> {
     let messages = messages(&args)?;
     let (judgement, channel) = connect(&args.url, &args.server, &args.roots, &args.policy).await?;
-    table::summary(&judgement, &mut table::stderr())?;
-    let Some(channel) = channel else { return Ok(judgement.exit_code()) };
+    let Some(channel) = channel else {
+        table::summary(&judgement, &mut table::stderr())?;
+        return Ok(judgement.exit_code());
+    };
+    table::limits(&judgement, &mut table::stderr())?;
     let model = match args.model {
         Some(model) => model,
         None => first_model(channel.clone()).await?,

@@ -114,6 +114,12 @@ pub(crate) fn summary<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> i
     headline(judgement, out)
 }
 
+/// What an accepted judgement still does not say, and the verdict.
+pub(crate) fn limits<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> io::Result<()> {
+    conclusion(judgement).iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    headline(judgement, out)
+}
+
 /// What failed, at most three, each with its fix.
 fn failed<W>(judgement: &Judgement, out: &Output<W>) -> impl Iterator<Item = String> {
     let rows = judgement.checks.iter().filter(|row| row.result == CheckResult::Fail && !unjudged(row));

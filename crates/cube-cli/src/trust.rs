@@ -11,8 +11,11 @@ const LINE: usize = 64;
 
 pub(crate) async fn run(args: TrustArgs) -> Result<u8, Failure> {
     let (judgement, channel) = connect(&args.url, &args.server, &args.roots, &args.policy).await?;
-    table::summary(&judgement, &mut table::stderr())?;
-    let Some(channel) = channel else { return Ok(judgement.exit_code()) };
+    let Some(channel) = channel else {
+        table::summary(&judgement, &mut table::stderr())?;
+        return Ok(judgement.exit_code());
+    };
+    table::limits(&judgement, &mut table::stderr())?;
     let ca = channel.ca_certificate().ok_or_else(|| {
         let problem =
             "the gateway shows no CA of its own; its certificate comes from a CA that you know already";

@@ -89,6 +89,8 @@ pub(crate) async fn end_of_life(
     activity: &Activity,
     mut recycle: watch::Receiver<u64>,
 ) {
+    // What happened before this connection does not concern it.
+    recycle.mark_unchanged();
     let recycled = async {
         // A recycler that is gone never recycles.
         if recycle.changed().await.is_err() {
@@ -123,6 +125,16 @@ mod tests {
         let start = Instant::now();
         activity.idle_for(limit).await;
         assert_eq!(start.elapsed().as_secs(), 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_made_after_a_recycling_stays() {
+        let (recycle, recycled) = watch::channel(0);
+        recycle.send(1).unwrap();
+        let (age, activity) = (Duration::from_mins(30), Activity::default());
+        let start = Instant::now();
+        end_of_life(age, age * 2, &activity, recycled).await;
+        assert_eq!(start.elapsed(), age);
     }
 
     #[test]

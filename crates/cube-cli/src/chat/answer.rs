@@ -22,12 +22,13 @@ pub(super) async fn print(mut events: Streaming<StreamChatResponse>) -> Result<u
                     break Err(failure);
                 }
             }
-            Ok(None) => break answer.end(),
+            Ok(None) => break Ok(()),
             Err(failure) => break Err(failure),
         }
     };
+    // The answer's own line ends before anything is said about it.
     answer.words.words("\n")?;
-    ended.map(|()| 0)
+    ended.and_then(|()| answer.end()).map(|()| 0)
 }
 
 struct Answer<W, A> {

@@ -48,9 +48,9 @@ async fn one_bit_of_the_measurement_off_and_nobody_serves() {
 async fn when_attestation_dies_the_door_shuts_and_opens_again_after_its_restart() {
     let mut rig = Rig::serving("openai").await;
     rig.backend.script(Script::paced(3));
+    rig.backend.go_on(1);
     let mut open = rig.stream_chat().await.unwrap();
     let channel = rig.channel().await;
-    rig.backend.go_on(1);
     open.message().await.unwrap().unwrap();
 
     rig.blocking(|rig| rig.stack.kill(Role::Attestation)).unwrap();

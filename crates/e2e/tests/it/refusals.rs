@@ -20,7 +20,7 @@ fn text(output: &Output) -> String {
 async fn shipped_services_refuse_simulated_evidence_with_exit_3() {
     let mut rig = Rig::prepared("openai").await;
     rig.stack.start(Role::Attestation).unwrap();
-    rig.blocking(|rig| rig.stack.wait_for(Role::Attestation, "\"serving\"", PATIENCE)).unwrap();
+    rig.blocking(|rig| rig.stack.wait_for(Role::Attestation, "can be enrolled", PATIENCE)).unwrap();
     for role in [Role::Gateway, Role::Adapter] {
         let output = rig.blocking(|rig| shipped(role, rig).output()).unwrap();
         assert_eq!(output.status.code(), Some(3), "{role:?}: {}", text(&output));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use dev_stack::Role;
-use e2e::fake_backend::Script;
+use e2e::fake_backend::{Script, Step};
 use prost::Message;
 use proto::inference::v1::StreamChatRequest;
 
@@ -39,8 +39,7 @@ type Client = (&'static str, Child, Lines<BufReader<ChildStdout>>);
 
 /// Starts a client and waits until its first piece came.
 fn start(rig: &mut Rig, python: &Path, kind: &'static str, ca: &Path) -> Client {
-    rig.backend.script(Script::paced(2));
-    rig.backend.go_on(1);
+    rig.backend.script(Script::answer([Step::text("first"), Step::Stall]));
     let request = hex::encode(StreamChatRequest { spec: Some(spec("hello")) }.encode_to_vec());
     let mut child = Command::new(python)
         .args(["-c", SCRIPT, kind, &rig.url])
