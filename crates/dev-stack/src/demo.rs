@@ -17,7 +17,7 @@ use service_runtime::{SystemClock, shutdown_on_signals};
 
 use crate::{
     files::{Files, Role},
-    prepare::{self, prepare},
+    prepare::{self, new_root, prepare},
     process::Stack,
 };
 
@@ -45,7 +45,7 @@ pub async fn run(options: &Options) -> Result<()> {
     text::banner();
     text::progress("making a simulated machine under a root of its own");
     let chosen = choose(options)?;
-    let files = prepare(&folder.0, &chosen, &SystemClock)?;
+    let files = prepare(&folder.0, &chosen, &new_root(&SystemClock)?)?;
     let mut stack = Stack::new(files)?;
     text::progress("starting attestation-svc, backend-adapter and inference-gateway");
     stack.start_all(START)?;

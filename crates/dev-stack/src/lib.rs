@@ -15,6 +15,6 @@ mod service;
 
 pub use files::{Files, Role};
 pub use platform::SimulatedPlatform;
-pub use prepare::{Options, prepare};
+pub use prepare::{Options, new_root, prepare};
 pub use process::{LogLine, Stack};
 pub use service::{AttestationArgs, ServiceArgs, load_roots};

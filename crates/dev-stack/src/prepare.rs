@@ -27,8 +27,6 @@ pub struct Options {
     pub attestation: SocketAddr,
     /// mTLS address of the adapter.
     pub adapter: SocketAddr,
-    /// The generation that is simulated.
-    pub product: Product,
 }
 
 impl Options {
@@ -40,29 +38,34 @@ impl Options {
             gateway: (ip, 8443).into(),
             attestation: (ip, 8444).into(),
             adapter: (ip, 8445).into(),
-            product: Product::Genoa,
         }
     }
+}
+
+/// The generation that is simulated.
+const PRODUCT: Product = Product::Genoa;
+/// A root for simulated machines: made anew each run, valid for 24 hours. Takes seconds.
+pub fn new_root(clock: &dyn Clock) -> Result<SimulatedRoot> {
+    Ok(SimulatedRoot::generate(PRODUCT, clock.unix())?)
 }
 
 /// Launch measurement of the simulated guest; nothing real measures to it.
 const MEASUREMENT: [u8; 48] = [0xC0; 48];
 
-/// Makes a new simulated machine under a new root, and writes everything the services read.
-pub fn prepare(folder: &Path, options: &Options, clock: &dyn Clock) -> Result<Files> {
+/// Makes a new simulated machine under `root`, and writes everything the services read.
+pub fn prepare(folder: &Path, options: &Options, root: &SimulatedRoot) -> Result<Files> {
     let files = Files::below(folder);
     private_folder(folder)?;
     private_folder(&files.run_dir())?;
-    let root = SimulatedRoot::generate(options.product, clock.unix())?;
-    let processor = root.make_processor(&ChipSpec::random(options.product)?)?;
+    let processor = root.make_processor(&ChipSpec::random(PRODUCT)?)?;
     write(&files.machine(), processor.to_json())?;
     write(&files.root(), root.root_pem())?;
-    let policy = policy_text(options.product, None);
+    let policy = policy_text(None);
     write(&files.policy(), &policy)?;
     let measured = measured_text(options, &policy);
     write(&files.measured(), &measured)?;
     let host_data = sha256(measured.as_bytes());
-    write(&files.client_policy(), policy_text(options.product, Some(&host_data)))?;
+    write(&files.client_policy(), policy_text(Some(&host_data)))?;
     let guest = Guest { measurement: MEASUREMENT, host_data, ..Guest::default() };
     write(&files.guest(), guest.to_json())?;
     for role in Role::ALL {
@@ -91,7 +94,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// The CVM's own policy cannot pin HOST_DATA, whose digest covers this policy's; the services compare
 /// HOST_DATA with the measured configuration themselves. A relying party's policy pins it.
-fn policy_text(product: Product, host_data: Option<&[u8; 32]>) -> String {
+fn policy_text(host_data: Option<&[u8; 32]>) -> String {
     let (host_data, identity) = match host_data {
         Some(digest) => (format!("{{ allow = [\"{}\"] }}", hex::encode(digest)), "\"require\""),
         None => (
@@ -103,7 +106,7 @@ fn policy_text(product: Product, host_data: Option<&[u8; 32]>) -> String {
         include_str!("policy.toml").to_owned(),
         |text, one| {
             let place = format!("\"@{}@\"", one.name().to_uppercase());
-            text.replace(&place, if one == product { OWN_PRODUCT } else { OTHER_PRODUCT })
+            text.replace(&place, if one == PRODUCT { OWN_PRODUCT } else { OTHER_PRODUCT })
         },
     );
     template

@@ -1,8 +1,19 @@
 //! Who may be whom, and who may call whom, among real processes.
 
-use dev_stack::Role;
+use std::sync::Arc;
 
-use crate::rig::{PATIENCE, Rig};
+use dev_stack::Role;
+use health_gate::{Holder, HolderConfig};
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use proto::backend::v1::{GenerateRequest, backend_service_client::BackendServiceClient};
+use service_runtime::{CancellationToken, MeasuredConfig, SystemClock, TaskTracker};
+use snp_evidence::Policy;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::{Code, Status, body::Body};
+
+use crate::rig::{PATIENCE, Rig, spec};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_holder_of_an_identity_is_refused() {
@@ -30,4 +41,89 @@ async fn an_identity_is_free_again_when_its_holder_has_gone() {
     rig.blocking(|rig| rig.stack.wait_for(Role::Gateway, "\"serving\"", PATIENCE)).unwrap();
     let mut stream = rig.stream_chat().await.unwrap();
     assert!(stream.message().await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_before_attach_is_refused() {
+    let mut rig = with_attestation().await;
+    rig.stack.start(Role::Adapter).unwrap();
+    rig.wait_for(Role::Adapter, "\"serving\"");
+    let gateway = hold(&rig, mtls::Role::Gateway).await;
+    let refused = generate(&rig, &gateway.material()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert_eq!(proto::reason_of(&refused).as_deref(), Some("PEER_NOT_ATTACHED"));
+    assert!(rig.backend.requests().is_empty(), "nothing reached the model server");
+}
+
+/// The SVID of another role outlives its holder; the adapter must not take it for the gateway's.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_identity_of_the_same_cvm_calling_the_adapter_is_refused() {
+    let mut rig = with_attestation().await;
+    let other = hold(&rig, mtls::Role::Adapter).await;
+    let material = other.material();
+    drop(other);
+    rig.stack.start(Role::Adapter).unwrap();
+    rig.wait_for(Role::Adapter, "\"serving\"");
+    let refused = generate(&rig, &material).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(proto::reason_of(&refused).as_deref(), Some("PEER_NOT_ALLOWED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_of_another_cvm_cannot_even_connect() {
+    let mut rig = with_attestation().await;
+    rig.stack.start(Role::Adapter).unwrap();
+    rig.wait_for(Role::Adapter, "\"serving\"");
+    let elsewhere = with_attestation().await;
+    let stranger = hold(&elsewhere, mtls::Role::Gateway).await;
+    assert!(dial(&rig, &stranger.material()).await.is_err());
+}
+
+async fn with_attestation() -> Rig {
+    let mut rig = Rig::prepared("openai").await;
+    rig.stack.start(Role::Attestation).unwrap();
+    rig.wait_for(Role::Attestation, "can be enrolled");
+    rig
+}
+
+/// Holds an identity of the stack in this process, as the service would.
+async fn hold(rig: &Rig, role: mtls::Role) -> Holder {
+    mtls::install_crypto_provider();
+    let files = rig.files();
+    let config = HolderConfig {
+        role,
+        run_dir: files.run_dir(),
+        measured: MeasuredConfig::load(&files.measured()).unwrap(),
+        policy: Policy::parse(&std::fs::read(files.policy()).unwrap()).unwrap(),
+        roots: rig.roots(),
+        listeners: vec![],
+        start_timeout: PATIENCE,
+        clock: Arc::new(SystemClock),
+    };
+    health_gate::start(config, CancellationToken::new(), &TaskTracker::new()).await.unwrap()
+}
+
+async fn generate(rig: &Rig, material: &mtls::Material) -> Result<(), Status> {
+    let sender = dial(rig, material).await.unwrap();
+    let service = tower::service_fn(move |request| {
+        let mut sender = sender.clone();
+        async move { sender.send_request(request).await }
+    });
+    let uri = "https://adapter.internal".parse().unwrap();
+    let request = GenerateRequest { request_id: "test".into(), spec: Some(spec("hello")) };
+    BackendServiceClient::with_origin(service, uri).generate(request).await.map(drop)
+}
+
+/// Mutual TLS to the adapter, up to the first answer on the connection: in TLS 1.3 a client learns
+/// only then whether its own certificate was accepted.
+async fn dial(rig: &Rig, material: &mtls::Material) -> std::io::Result<SendRequest<Body>> {
+    let config = material.client_config(mtls::Role::Adapter).unwrap();
+    let stream = TcpStream::connect((rig.ip, 8445)).await?;
+    let stream = TlsConnector::from(config).connect(mtls::no_name(), stream).await?;
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.map_err(std::io::Error::other)?;
+    tokio::spawn(connection);
+    let probe = http::Request::get("https://adapter.internal/").body(Body::empty()).unwrap();
+    sender.send_request(probe).await.map_err(std::io::Error::other)?;
+    Ok(sender)
 }

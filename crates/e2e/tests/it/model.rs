@@ -7,9 +7,9 @@ use std::{
 };
 
 use dev_stack::{Options, Stack, prepare};
-use service_runtime::{BackendAddress, SystemClock};
+use service_runtime::BackendAddress;
 
-use crate::rig::{PATIENCE, program};
+use crate::rig::{PATIENCE, program, root};
 
 const SCRIPT: &str = include_str!("../../../xtask/src/llama_server.py");
 
@@ -25,7 +25,7 @@ async fn a_real_model_answers_through_the_chain() {
     let folder = tempfile::tempdir().unwrap();
     let backend = BackendAddress::Tcp(([127, 0, 0, 1], port).into());
     let options = Options::on([127, 100, 100, 1].into(), "openai", backend);
-    let files = prepare(folder.path(), &options, &SystemClock).unwrap();
+    let files = prepare(folder.path(), &options, root()).unwrap();
     let mut stack = Stack::new(files.clone()).unwrap();
     tokio::task::block_in_place(|| stack.start_all(PATIENCE)).unwrap();
     let mut cube = Command::new(program("cube"));

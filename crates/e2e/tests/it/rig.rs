@@ -3,12 +3,15 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
 use attested_client::{AttestedChannel, Binding, Limits, ServerTrust, Unattested, fresh_nonce};
-use dev_stack::{Files, Options, Role, Stack, prepare};
+use dev_stack::{Files, Options, Role, Stack, new_root, prepare};
 use e2e::fake_backend::FakeBackend;
 use proto::inference::v1::{
     ChatSpec, ContentPart, Message, StreamChatRequest, StreamChatResponse, content_part,
@@ -16,6 +19,7 @@ use proto::inference::v1::{
 };
 use service_runtime::{BackendAddress, Clock, SystemClock};
 use snp_evidence::{Policy, TrustRoots, UnixTime};
+use snp_simulator::SimulatedRoot;
 use tempfile::TempDir;
 use tonic::Streaming;
 
@@ -38,7 +42,7 @@ impl Rig {
         let ip = own_address();
         let folder = tempfile::tempdir().unwrap();
         let options = Options::on(ip, kind, BackendAddress::Tcp(backend.address()));
-        let files = prepare(folder.path(), &options, &SystemClock).unwrap();
+        let files = prepare(folder.path(), &options, root()).unwrap();
         let stack = Stack::new(files).unwrap();
         Self { stack, backend, url: format!("https://{}", options.gateway), ip, _folder: folder }
     }
@@ -90,6 +94,12 @@ impl Rig {
         let request = StreamChatRequest { spec: Some(spec("hello")) };
         client.stream_chat(request).await.map(tonic::Response::into_inner)
     }
+}
+
+/// One root for all stacks of this run; each has a machine of its own under it.
+pub(crate) fn root() -> &'static SimulatedRoot {
+    static ROOT: LazyLock<SimulatedRoot> = LazyLock::new(|| new_root(&SystemClock).unwrap());
+    &ROOT
 }
 
 /// One user message to the fake's model.
