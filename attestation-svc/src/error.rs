@@ -7,16 +7,12 @@ use snp_evidence::{CheckResult, Refusal, RefusalClass};
 use tracing::error;
 
 use crate::ca::CaError;
-use crate::config::PolicyMismatch;
 use crate::mint::MintError;
 use crate::prover::ProverError;
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootError {
-    /// The measured configuration names another policy.
-    #[error(transparent)]
-    PolicyDigest(#[from] PolicyMismatch),
     /// Two services would run as one user.
     #[error(
         "uid {0} is used twice among attestation-svc and the identities; give each service a user of its own"
@@ -62,7 +58,7 @@ impl BootError {
     /// The exit code of its class.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::PolicyDigest(_) | Self::HostData { .. } => Exit::Policy,
+            Self::HostData { .. } => Exit::Policy,
             Self::Prover(ProverError::Collateral(_)) => Exit::Collateral,
             Self::Prover(ProverError::Platform(_) | ProverError::Late(_) | ProverError::Stopped) => {
                 Exit::NoTee

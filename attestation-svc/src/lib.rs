@@ -34,7 +34,7 @@ use snp_platform::Platform;
 use tokio::net::TcpListener;
 use tracing::info;
 
-pub use config::{Config, PolicyMismatch};
+pub use config::Config;
 pub use service_runtime::ConfigError;
 
 /// Runs the service until `shutdown`, or until it is refused.

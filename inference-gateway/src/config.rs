@@ -8,18 +8,15 @@ use std::{
 };
 
 use service_runtime::{
-    ConfigError, Limits as ConnectionLimits, MeasuredConfig, Problems, read_config_file, resolve,
+    Common, ConfigError, Configuration, Limits as ConnectionLimits, MeasuredConfig, Settings, load_config,
 };
 use snp_evidence::Policy;
 
 use crate::chat::Limits as AnswerLimits;
 
-mod keys;
-
-use self::keys::Keys;
-
 /// What the gateway runs with.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     /// The measured configuration.
     pub measured: MeasuredConfig,
@@ -55,36 +52,23 @@ pub enum Access {
 impl Config {
     /// Reads and checks the file at `path`, and the files that it names.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = read_config_file(path)?;
-        let mut problems = Problems::default();
-        let text = problems.take("encoding", std::str::from_utf8(&text));
-        let table = text.and_then(|text| problems.take("TOML", text.parse::<toml::Table>()));
-        let mut keys = Keys::new(table.unwrap_or_default(), problems);
-        let config = Self::read(path, &mut keys);
-        keys.finish().into_result(path)?;
-        // `None` has left a problem behind, which `into_result` has returned.
-        config.ok_or_else(|| ConfigError::File { path: path.to_owned(), problem: "is incomplete".into() })
+        load_config(path)
     }
+}
 
-    /// Every key is read before any is missed.
-    fn read(path: &Path, keys: &mut Keys) -> Option<Self> {
-        let measured = keys.file("measured").map(|file| resolve(path, &file));
-        let measured = measured.and_then(|file| keys.problems.take("measured", MeasuredConfig::load(&file)));
-        let policy = keys.file("policy").map(|file| resolve(path, &file));
-        let policy = policy.and_then(|file| keys.problems.take("policy", load_policy(&file)));
-        check_digest(measured.as_ref(), policy.as_ref(), &mut keys.problems);
-        let run_dir = keys.file("run_dir").map(|folder| resolve(path, &folder));
-        let listen = keys.address("listen");
-        let (attestation_svc, adapter) = (keys.loopback("attestation_svc"), keys.loopback("adapter"));
-        let access = access(keys);
-        let start_timeout = keys.seconds("start_timeout_seconds", Duration::from_mins(1));
-        let (connections, answers) = (connection_limits(keys), answer_limits(keys));
-        let log_level = keys.text_or("log.level", "info");
+impl Configuration for Config {
+    fn read(settings: &mut Settings) -> Option<Self> {
+        let common = Common::read(settings, Settings::address, Policy::parse);
+        let (attestation_svc, adapter) = (settings.loopback("attestation_svc"), settings.loopback("adapter"));
+        let access = settings.parsed("access", access);
+        let (start_timeout, connections) = (settings.start_timeout(), settings.connection_limits());
+        let answers = answer_limits(settings);
+        let Common { measured, policy, run_dir, listen, log_level } = common?;
         Some(Self {
-            measured: measured?,
-            policy: policy?,
-            run_dir: run_dir?,
-            listen: listen?,
+            measured,
+            policy,
+            run_dir,
+            listen,
             attestation_svc: attestation_svc?,
             adapter: adapter?,
             access: access?,
@@ -95,62 +79,30 @@ impl Config {
         })
     }
 
-    /// What `--check-config` prints: which keys are measured, with their digest, and which are not.
-    pub fn summary(&self) -> String {
-        let digest = hex::encode(self.measured.sha256());
-        let policy = hex::encode(self.policy.sha256());
-        format!(
-            "measured     trust_domain, tenant, policy_sha256, identity.*, backend.*, public.*\n\
-             measured     SHA-256 {digest} (the HOST_DATA to expect)\n\
-             policy       SHA-256 {policy}, as measured\n\
-             operational  run_dir, listen, attestation_svc, adapter, access, start_timeout_seconds, limits.*, log.*\n"
-        )
+    fn measured(&self) -> &MeasuredConfig {
+        &self.measured
+    }
+
+    fn log_level(&self) -> &str {
+        &self.log_level
     }
 }
 
-fn load_policy(path: &Path) -> Result<Policy, String> {
-    let bytes = read_config_file(path).map_err(|error| error.to_string())?;
-    Policy::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn check_digest(measured: Option<&MeasuredConfig>, policy: Option<&Policy>, problems: &mut Problems) {
-    let (Some(measured), Some(policy)) = (measured, policy) else { return };
-    problems.require(measured.policy_sha256 == policy.sha256(), || {
-        let digest = hex::encode(policy.sha256());
-        format!("policy: its SHA-256 is {digest}, which is not the measured policy_sha256; use the measured policy")
-    });
-}
-
-fn access(keys: &mut Keys) -> Option<Access> {
-    let anonymous = keys.text("access")? == "anonymous";
-    keys.problems.require(anonymous, || {
-        "access: only \"anonymous\" exists in this version; write it to serve without credentials".to_owned()
-    });
-    anonymous.then_some(Access::Anonymous)
-}
-
-fn connection_limits(keys: &mut Keys) -> ConnectionLimits {
-    let own = ConnectionLimits::default();
-    ConnectionLimits {
-        handshake: keys.seconds("limits.handshake_seconds", own.handshake),
-        headers: keys.seconds("limits.headers_seconds", own.headers),
-        keep_alive: keys.seconds("limits.keep_alive_seconds", own.keep_alive),
-        idle: keys.seconds("limits.idle_seconds", own.idle),
-        age: keys.seconds("limits.age_seconds", own.age),
-        streams: keys.count("limits.streams", own.streams),
-        connections: keys.count("limits.connections", own.connections),
-        drain: keys.seconds("limits.drain_seconds", own.drain),
+fn access(text: &str) -> Result<Access, &'static str> {
+    match text {
+        "anonymous" => Ok(Access::Anonymous),
+        _ => Err("only \"anonymous\" exists in this version; write it to serve without credentials"),
     }
 }
 
-fn answer_limits(keys: &mut Keys) -> AnswerLimits {
+fn answer_limits(settings: &mut Settings) -> AnswerLimits {
     let own = AnswerLimits::default();
     AnswerLimits {
-        first_token: keys.seconds("limits.first_token_seconds", own.first_token),
-        stream_idle: keys.seconds("limits.stream_idle_seconds", own.stream_idle),
-        unary: keys.seconds("limits.unary_seconds", own.unary),
-        body: keys.count("limits.body_bytes", own.body),
-        frame: keys.count("limits.frame_bytes", own.frame),
+        first_token: settings.seconds("limits.first_token_seconds", own.first_token),
+        stream_idle: settings.seconds("limits.stream_idle_seconds", own.stream_idle),
+        unary: settings.seconds("limits.unary_seconds", own.unary),
+        body: settings.count("limits.body_bytes", own.body),
+        frame: settings.count("limits.frame_bytes", own.frame),
     }
 }
 

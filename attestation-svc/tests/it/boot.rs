@@ -62,13 +62,6 @@ async fn another_measured_configuration_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_policy_than_the_measured_one_is_refused() {
-    let world = World::new();
-    world.edit("policy.toml", "debug = \"forbid\"", "debug = { off = \"convenient\" }");
-    assert_exit(&world, Exit::Policy).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn one_user_for_two_services_is_for_simulators_only() {
     let mut world = World::new();
     world.device.format = EvidenceFormat::AmdSevSnp;

@@ -2,51 +2,58 @@
 
 use std::fs;
 
-use attestation_svc::Config;
+use attestation_svc::{Config, ConfigError};
+use service_runtime::{Exit, describe_config};
 
 use crate::world::World;
 
-fn problems(world: &World) -> String {
-    Config::load(&world.path("service.toml")).unwrap_err().to_string()
+fn refused(world: &World) -> ConfigError {
+    Config::load(&world.path("service.toml")).unwrap_err()
 }
 
 #[test]
 fn a_good_configuration_is_summed_up() {
     let world = World::new();
-    let summary = world.config().summary();
+    let summary = describe_config::<Config>(&world.path("service.toml")).unwrap();
     let measured = hex::encode(world.config().measured.sha256());
     let policy = hex::encode(world.policy().sha256());
     assert!(summary.contains(&measured) && summary.contains(&policy), "{summary}");
-    assert_eq!(world.config().check_policy_digest(), Ok(()));
+    assert!(summary.contains("operational  collateral.directory"), "{summary}");
+}
+
+#[test]
+fn the_folder_of_certificates_is_beside_the_file() {
+    let world = World::new();
+    assert_eq!(world.config().collateral, None);
+    world.edit("service.toml", "[log]", "[collateral]\ndirectory = \"amd\"\n[log]");
+    assert_eq!(world.config().collateral, Some(world.path("amd")));
 }
 
 #[test]
 fn problems_of_all_files_are_reported_together() {
     let world = World::new();
     world.edit("service.toml", "127.0.0.1:8444", "0.0.0.0:8444");
+    world.edit("service.toml", "[log]", "surprise = 1\n[collateral]\n[log]");
     world.edit("measured.toml", "tenant = \"demo\"", "tenant = \"\"");
+    world.edit("measured.toml", "\"localhost\"", "\"local host\"");
     world.edit("policy.toml", "report_data = \"require\"", "");
-    let all = problems(&world);
-    for part in ["listen: 0.0.0.0:8444", "tenant", "report_data"] {
+    let error = refused(&world);
+    let all = error.to_string();
+    for part in ["listen: 0.0.0.0:8444", "surprise: unknown key", "tenant", "local host", "report_data"] {
         assert!(all.contains(part), "{part} in {all}");
     }
-}
-
-#[test]
-fn unknown_keys_missing_files_and_bad_names_are_named() {
-    let world = World::new();
-    world.edit("measured.toml", "\"localhost\"", "\"local host\"");
-    assert!(problems(&world).contains("local host"));
     fs::remove_file(world.path("measured.toml")).unwrap();
-    assert!(problems(&world).contains("measured.toml"));
-    world.edit("service.toml", "[log]", "surprise = 1\n[log]");
-    assert!(problems(&world).contains("surprise"));
+    let all = refused(&world).to_string();
+    assert!(all.contains("measured.toml: cannot be opened") && all.contains("surprise"), "{all}");
+    assert_eq!(error.exit(), Exit::Config);
 }
 
 #[test]
-fn a_policy_that_the_measured_configuration_does_not_name_is_told() {
+fn another_policy_than_the_measured_one_is_refused() {
     let world = World::new();
-    world.edit("policy.toml", "reason = \"test\"", "reason = \"other\"");
-    let told = world.config().check_policy_digest().unwrap_err().to_string();
+    world.edit("policy.toml", "debug = \"forbid\"", "debug = { off = \"convenient\" }");
+    let error = refused(&world);
+    let told = error.to_string();
     assert!(told.contains("policy.digest") && told.contains(&hex::encode(world.policy().sha256())), "{told}");
+    assert_eq!(error.exit(), Exit::Policy);
 }

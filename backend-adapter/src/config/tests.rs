@@ -52,7 +52,7 @@ fn every_problem_is_reported_at_once() {
     let problems = load(text).unwrap_err();
     for part in [
         "absent.toml",
-        "policy: is a integer",
+        "policy: is of type integer",
         "run_dir: is missing",
         "0.0.0.0:8445 is not a loopback address",
         "extra: unknown key",
@@ -67,7 +67,7 @@ fn every_problem_is_reported_at_once() {
 #[test]
 fn another_policy_than_the_measured_is_refused() {
     let problems = load(&GOOD.replace("policy.toml", "other.toml")).unwrap_err();
-    assert!(problems.contains("not the measured policy_sha256"), "{problems}");
+    assert!(problems.contains("check policy.digest failed"), "{problems}");
 }
 
 #[test]
@@ -77,11 +77,5 @@ fn what_is_no_toml_is_refused() {
 
 #[test]
 fn a_section_that_is_no_table_is_refused() {
-    assert!(load(&format!("limits = 3\n{GOOD}")).unwrap_err().contains("limits: unknown key"));
-}
-
-#[test]
-fn the_summary_names_the_digest_to_expect() {
-    let config = load(GOOD).unwrap();
-    assert!(config.summary().contains(&hex::encode(config.measured.sha256())));
+    assert!(load(&format!("limits = 3\n{GOOD}")).unwrap_err().contains("limits: must be a table"));
 }

@@ -62,6 +62,22 @@ fn a_backend_that_is_not_on_this_machine_is_a_config_error() {
     }
 }
 
+#[test]
+fn another_policy_than_the_measured_one_is_refused_by_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = files(folder.path(), "http://127.0.0.1:8080");
+    fs::write(folder.path().join("policy.toml"), format!("{POLICY}\n# another\n")).unwrap();
+    for more in [&["--check-config"][..], &[]] {
+        let output = adapter(&config, more);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(4), "{text}");
+        assert!(
+            text.starts_with("backend-adapter: ") && text.contains("check policy.digest failed"),
+            "{text}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn without_a_lease_the_port_is_never_bound() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,16 +1,34 @@
-//! Configuration files: strict TOML, every complaint with its place and its mend.
+//! Configuration files: strict TOML, every complaint at once with its place and its mend.
 
 use std::{
-    fmt, fs,
+    collections::BTreeSet,
+    fs,
     io::Read,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use serde::de::DeserializeOwned;
+use crate::{exit::Exit, measured::MeasuredConfig};
+
+mod common;
+mod problems;
+mod settings;
+
+pub use self::{common::Common, problems::Problems, settings::Settings};
 
 /// Largest configuration file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// The configuration of a service.
+pub trait Configuration: Sized {
+    /// Asks for every key before it gives up on any. `None` where something that it needs has
+    /// left a problem behind.
+    fn read(settings: &mut Settings) -> Option<Self>;
+    /// The measured part.
+    fn measured(&self) -> &MeasuredConfig;
+    /// Filter for the logs, such as `info`.
+    fn log_level(&self) -> &str;
+}
 
 /// Why a configuration cannot be used. Display names the file and lists every problem.
 #[derive(Debug, thiserror::Error)]
@@ -24,60 +42,66 @@ pub enum ConfigError {
         problem: String,
     },
     /// The file can be read, and says something that cannot be.
-    #[error("{path}: {problems}")]
+    #[error("{path}:{problems}")]
     Content {
         /// The file.
         path: PathBuf,
-        /// Everything that is wrong in it.
+        /// Everything that is wrong in it and in the files that it names.
         problems: Problems,
     },
 }
 
-/// Problems gathered before any is reported, so that one run shows them all.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Problems(Vec<String>);
-
-impl Problems {
-    /// Notes a problem: which key, what it says, what it should say.
-    pub fn push(&mut self, problem: impl Into<String>) {
-        self.0.push(problem.into());
-    }
-
-    /// Notes a problem unless `holds`.
-    pub fn require(&mut self, holds: bool, problem: impl FnOnce() -> String) {
-        if !holds {
-            self.0.push(problem());
+impl ConfigError {
+    /// [`Exit::Policy`] where nothing is wrong but the policy, which is not the measured one;
+    /// else [`Exit::Config`].
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::File { .. } => Exit::Config,
+            Self::Content { problems, .. } => problems.exit(),
         }
-    }
-
-    /// Unwraps `result`, or notes its error under `key`.
-    pub fn take<T, E: fmt::Display>(&mut self, key: &str, result: Result<T, E>) -> Option<T> {
-        result.map_err(|error| self.push(format!("{key}: {error}"))).ok()
-    }
-
-    /// Whether nothing was noted.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// An error naming `path` where anything was noted.
-    pub fn into_result(self, path: &Path) -> Result<(), ConfigError> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        Err(ConfigError::Content { path: path.to_owned(), problems: self })
     }
 }
 
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n  "))
+/// Reads and checks the file at `path`, and the files that it names.
+pub fn load_config<C: Configuration>(path: &Path) -> Result<C, ConfigError> {
+    load(path).map(|(config, _)| config)
+}
+
+/// What `--check-config` prints: the class of each key, and the digests that relying parties hold
+/// the deployment to.
+pub fn describe_config<C: Configuration>(path: &Path) -> Result<String, ConfigError> {
+    let (config, operational) = load::<C>(path)?;
+    let measured = config.measured();
+    let mut lines: Vec<_> = operational.iter().map(|key| format!("operational  {key}")).collect();
+    lines.extend(measured.keys().iter().map(|key| format!("measured     {key}")));
+    for (digest, of) in [
+        (measured.sha256(), "the measured configuration: the HOST_DATA to expect"),
+        (&measured.policy_sha256, "the policy"),
+    ] {
+        lines.push(format!("measured     SHA-256 {} of {of}", hex::encode(digest)));
     }
+    Ok(lines.join("\n") + "\n")
+}
+
+/// A configuration, and the keys that its file may have.
+fn load<C: Configuration>(path: &Path) -> Result<(C, BTreeSet<String>), ConfigError> {
+    let content = |problems| ConfigError::Content { path: path.to_owned(), problems };
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    let mut settings = Settings::parse(folder, &read_config_file(path)?).map_err(content)?;
+    let config = C::read(&mut settings);
+    let keys = settings.finish().map_err(content)?;
+    // `None` has left a problem behind, which is returned by now.
+    let config = config.ok_or_else(|| unusable(path, "is incomplete".to_owned()))?;
+    Ok((config, keys))
+}
+
+fn unusable(path: &Path, problem: String) -> ConfigError {
+    ConfigError::File { path: path.to_owned(), problem }
 }
 
 /// Reads a configuration file that nobody but its owner and group can have written.
-pub fn read_config_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let fail = |problem: String| ConfigError::File { path: path.to_owned(), problem };
+pub(crate) fn read_config_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let fail = |problem| unusable(path, problem);
     let file = fs::File::open(path).map_err(|error| fail(format!("cannot be opened: {error}")))?;
     let metadata = file.metadata().map_err(|error| fail(format!("cannot be examined: {error}")))?;
     if metadata.permissions().mode() & 0o002 != 0 {
@@ -91,69 +115,5 @@ pub fn read_config_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
     Ok(bytes)
 }
 
-/// Reads a TOML file into its raw form. Unknown keys are the raw form's to refuse
-/// (`#[serde(deny_unknown_fields)]`).
-pub fn load_config<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let bytes = read_config_file(path)?;
-    let mut problems = Problems::default();
-    let text = problems.take("encoding", std::str::from_utf8(&bytes));
-    let parsed = text.and_then(|text| problems.take("TOML", toml::from_str(text)));
-    match parsed {
-        Some(config) => Ok(config),
-        None => Err(ConfigError::Content { path: path.to_owned(), problems }),
-    }
-}
-
-/// `path` as seen from the folder of `config_file`, so that a set of files can be moved together.
-pub fn resolve(config_file: &Path, path: &Path) -> PathBuf {
-    config_file.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Sample {
-        #[expect(dead_code, reason = "only its presence matters")]
-        known: u32,
-    }
-
-    fn written(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sample.toml");
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        (folder, path)
-    }
-
-    #[test]
-    fn unknown_key_is_named() {
-        let (_folder, path) = written("known = 1\nunknwon = 2\n", 0o644);
-        let error = load_config::<Sample>(&path).unwrap_err().to_string();
-        assert!(error.contains("sample.toml") && error.contains("unknwon"), "{error}");
-    }
-
-    #[test]
-    fn missing_file_is_named() {
-        let error = load_config::<Sample>(Path::new("/nonexistent/x.toml")).unwrap_err().to_string();
-        assert!(error.contains("/nonexistent/x.toml"), "{error}");
-    }
-
-    #[test]
-    fn file_writable_by_everybody_is_refused() {
-        let (_folder, path) = written("known = 1\n", 0o646);
-        let error = load_config::<Sample>(&path).unwrap_err().to_string();
-        assert!(error.contains("chmod o-w"), "{error}");
-    }
-
-    #[test]
-    fn all_problems_are_reported_together() {
-        let mut problems = Problems::default();
-        problems.require(false, || "a: wrong".into());
-        problems.take("b", "x".parse::<u8>());
-        let error = problems.into_result(Path::new("f.toml")).unwrap_err().to_string();
-        assert!(error.contains("a: wrong") && error.contains("b: invalid digit"), "{error}");
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
 //! What every service needs and none should write again: configuration, clock,
 //! logs, exit codes, the accept loop and an orderly end.
 //!
-//! Flow of a service: [`load_config`] → `run(config, …)` → [`Server::serve`] →
-//! [`Exit`]. Clock, listener and shutdown are arguments everywhere, so that tests
+//! Flow of a service: [`launch`] → its [`Configuration`] → `run(config, …)` →
+//! [`Server::serve`] → [`Exit`]. Clock, listener and shutdown are arguments everywhere, so that tests
 //! need neither ports nor sleeps. Only this crate reads the environment.
 
 mod accept;
@@ -16,9 +16,9 @@ mod process;
 
 pub use accept::{Incoming, Limits, Scope, Server, TlsSource, no_scope};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use config::{ConfigError, Problems, load_config, read_config_file, resolve};
+pub use config::{Common, ConfigError, Configuration, Problems, Settings, describe_config, load_config};
 pub use connection::{Connection, EXPORTER_LABEL, ServerTls, TlsFacts, UnixPeer};
 pub use exit::Exit;
 pub use measured::{Backend, BackendAddress, BackendKind, Identity, MeasuredConfig};
-pub use process::{block_on, harden, init_logs, refuse, shutdown_on_signals};
+pub use process::{block_on, ends, harden, init_logs, launch, refuse, shutdown_on_signals};
 pub use tokio_util::{sync::CancellationToken, task::TaskTracker};

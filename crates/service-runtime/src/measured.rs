@@ -5,16 +5,20 @@
 //! change without asking them is operational configuration instead.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use serde::Deserialize;
+use rustls_pki_types::ServerName;
 
-use crate::config::{ConfigError, Problems, read_config_file};
+use crate::config::{ConfigError, Problems, Settings, read_config_file};
+
+/// Who may enrol.
+const ROLES: [&str; 2] = ["gateway", "adapter"];
 
 /// What the deployment is, as measured.
 #[derive(Debug, Clone)]
@@ -31,12 +35,12 @@ pub struct MeasuredConfig {
     pub backend: Backend,
     /// DNS names and IP addresses of the public listener's certificate.
     pub public_names: Vec<String>,
+    keys: BTreeSet<String>,
     sha256: [u8; 32],
 }
 
 /// Who may hold an identity.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy)]
 pub struct Identity {
     /// The service's user id.
     pub uid: u32,
@@ -52,8 +56,7 @@ pub struct Backend {
 }
 
 /// Protocol of the model server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackendKind {
     /// Ollama's native interface.
     Ollama,
@@ -79,7 +82,19 @@ impl fmt::Display for BackendAddress {
     }
 }
 
-impl std::str::FromStr for BackendAddress {
+impl FromStr for BackendKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ollama" => Ok(Self::Ollama),
+            "openai" => Ok(Self::Openai),
+            _ => Err(format!("{text:?} is neither \"ollama\" nor \"openai\"")),
+        }
+    }
+}
+
+impl FromStr for BackendAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -101,30 +116,6 @@ impl std::str::FromStr for BackendAddress {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Raw {
-    trust_domain: String,
-    tenant: String,
-    policy_sha256: String,
-    identity: BTreeMap<String, Identity>,
-    backend: RawBackend,
-    public: RawPublic,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawBackend {
-    kind: BackendKind,
-    address: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPublic {
-    names: Vec<String>,
-}
-
 impl MeasuredConfig {
     /// Reads and checks the file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -134,25 +125,34 @@ impl MeasuredConfig {
 
     /// Checks the exact bytes that are measured.
     pub fn parse(bytes: &[u8]) -> Result<Self, Problems> {
-        let mut problems = Problems::default();
-        let text = problems.take("encoding", std::str::from_utf8(bytes));
-        let Some(raw) = text.and_then(|text| problems.take("TOML", toml::from_str::<Raw>(text))) else {
-            return Err(problems);
-        };
-        check_names(&raw, &mut problems);
-        let policy = problems.take("policy_sha256", digest_from_hex(&raw.policy_sha256));
-        let address = problems.take("backend.address", raw.backend.address.parse());
-        let (Some(policy_sha256), Some(address), true) = (policy, address, problems.is_empty()) else {
-            return Err(problems);
-        };
-        Ok(Self {
-            trust_domain: raw.trust_domain,
-            tenant: raw.tenant,
-            policy_sha256,
-            identities: raw.identity,
-            backend: Backend { kind: raw.backend.kind, address },
-            public_names: raw.public.names,
-            sha256: sha256(bytes),
+        // It names no file, so the folder does not matter.
+        let mut settings = Settings::parse(PathBuf::new(), bytes)?;
+        let config = Self::read(&mut settings, sha256(bytes));
+        let keys = settings.finish()?;
+        // `None` has left a problem behind, which is returned by now.
+        config.map(|config| Self { keys, ..config }).ok_or_else(Problems::default)
+    }
+
+    fn read(settings: &mut Settings, sha256: [u8; 32]) -> Option<Self> {
+        let trust_domain = settings.parsed("trust_domain", trust_domain);
+        let tenant = settings.parsed("tenant", tenant);
+        let policy_sha256 = settings.parsed("policy_sha256", digest_from_hex);
+        let identities = ROLES.map(|role| {
+            let uid = settings.number(&format!("identity.{role}.uid"), 0..=u32::MAX);
+            uid.map(|uid| (role.to_owned(), Identity { uid }))
+        });
+        let kind = settings.parsed("backend.kind", str::parse);
+        let address = settings.parsed("backend.address", str::parse);
+        let public_names = settings.list("public.names", public_name);
+        Some(Self {
+            trust_domain: trust_domain?,
+            tenant: tenant?,
+            policy_sha256: policy_sha256?,
+            identities: identities.into_iter().collect::<Option<_>>()?,
+            backend: Backend { kind: kind?, address: address? },
+            public_names: public_names?,
+            keys: BTreeSet::new(),
+            sha256,
         })
     }
 
@@ -160,62 +160,59 @@ impl MeasuredConfig {
     pub fn sha256(&self) -> &[u8; 32] {
         &self.sha256
     }
-}
 
-fn check_names(raw: &Raw, problems: &mut Problems) {
-    problems.require(is_trust_domain(&raw.trust_domain), || {
-        format!(
-            "trust_domain: {:?} is not a SPIFFE trust domain; use 1 to 255 of a-z 0-9 . - _",
-            raw.trust_domain
-        )
-    });
-    problems.require(!raw.tenant.is_empty(), || "tenant: is empty; name whose deployment this is".into());
-    problems.require(!raw.public.names.is_empty(), || "public.names: is empty; clients need a name".into());
-    for role in ["gateway", "adapter"] {
-        problems.require(raw.identity.contains_key(role), || format!("identity.{role}: is missing"));
-    }
-    for role in raw.identity.keys().filter(|role| !matches!(role.as_str(), "gateway" | "adapter")) {
-        problems.push(format!("identity.{role}: unknown role; known are gateway and adapter"));
+    /// The keys that the file may have.
+    pub(crate) fn keys(&self) -> &BTreeSet<String> {
+        &self.keys
     }
 }
 
 /// SPIFFE-ID section 2.1.
-fn is_trust_domain(name: &str) -> bool {
-    (1..=255).contains(&name.len())
-        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'))
+fn trust_domain(name: &str) -> Result<String, String> {
+    let allowed = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
+    if (1..=255).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("{name:?} is not a SPIFFE trust domain; use 1 to 255 of a-z 0-9 . - _"))
+}
+
+fn tenant(name: &str) -> Result<String, &'static str> {
+    if name.is_empty() { Err("is empty; name whose deployment this is") } else { Ok(name.to_owned()) }
+}
+
+fn public_name(name: &str) -> Result<String, String> {
+    let known = ServerName::try_from(name).map(|_| name.to_owned());
+    known.map_err(|_| format!("{name:?} is neither a DNS name nor an IP address"))
 }
 
 fn digest_from_hex(text: &str) -> Result<[u8; 32], String> {
-    let problem = || format!("{text:?} is not 64 hexadecimal digits");
-    if text.len() != 64 || !text.is_ascii() {
-        return Err(problem());
-    }
     let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        let pair = text.get(index * 2..index * 2 + 2).ok_or_else(problem)?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| problem())?;
+    match hex::decode_to_slice(text, &mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(_) => Err(format!("{text:?} is not 64 hexadecimal digits")),
     }
-    Ok(bytes)
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, bytes).as_ref());
     out
 }
 
+/// A measured configuration of a policy with the digest ABAB….
+#[cfg(test)]
+pub(crate) fn sample() -> String {
+    format!(
+        "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{}\"\n\
+         [identity.gateway]\nuid = 1\n[identity.adapter]\nuid = 2\n\
+         [backend]\nkind = \"openai\"\naddress = \"http://127.0.0.1:8080\"\n[public]\nnames = [\"localhost\"]\n",
+        "ab".repeat(32)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sample() -> String {
-        format!(
-            "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{}\"\n\
-             [identity.gateway]\nuid = 1\n[identity.adapter]\nuid = 2\n\
-             [backend]\nkind = \"openai\"\naddress = \"http://127.0.0.1:8080\"\n[public]\nnames = [\"localhost\"]\n",
-            "ab".repeat(32)
-        )
-    }
 
     fn problems(text: &str) -> String {
         MeasuredConfig::parse(text.as_bytes()).unwrap_err().to_string()
@@ -240,18 +237,47 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported() {
-        let text = sample()
-            .replace("demo.cube.internal", "Not A Domain")
-            .replace("tenant = \"demo\"", "tenant = \"\"");
-        let text = text.replace("[identity.adapter]", "[identity.other]");
-        let all = problems(&text);
-        for part in ["trust_domain", "tenant", "identity.adapter", "identity.other"] {
+        let mut text = sample();
+        for (good, bad) in [
+            ("demo.cube.internal", "Not A Domain"),
+            ("\"demo\"", "\"\""),
+            ("abab", "abxy"),
+            ("uid = 1", "uid = -1"),
+            ("[identity.adapter]", "[identity.other]"),
+            ("openai", "grpc"),
+            ("127.0.0.1:8080", "127.0.0.1"),
+            ("localhost", "local host"),
+        ] {
+            text = text.replacen(good, bad, 1);
+        }
+        let all = problems(&format!("extra = 1\n{text}"));
+        for part in [
+            "trust_domain: \"Not A Domain\"",
+            "tenant: is empty",
+            "policy_sha256: ",
+            "identity.gateway.uid: must be",
+            "identity.adapter.uid: is missing",
+            "identity.other: unknown key",
+            "backend.kind: \"grpc\"",
+            "backend.address: ",
+            "public.names: \"local host\"",
+            "extra: unknown key",
+        ] {
             assert!(all.contains(part), "{part} in {all}");
         }
     }
 
     #[test]
-    fn unknown_key_is_refused() {
-        assert!(problems(&format!("extra = 1\n{}", sample())).contains("extra"));
+    fn uid_of_root_and_digest_in_capitals_are_read() {
+        let text = sample().replace("uid = 1", "uid = 0").replace("ab", "AB");
+        let measured = MeasuredConfig::parse(text.as_bytes()).unwrap();
+        assert_eq!(measured.identities["gateway"].uid, 0);
+        assert_eq!(measured.policy_sha256, [0xab; 32]);
+    }
+
+    #[test]
+    fn its_keys_are_known() {
+        let measured = MeasuredConfig::parse(sample().as_bytes()).unwrap();
+        assert!(measured.keys().contains("identity.adapter.uid") && measured.keys().len() == 8);
     }
 }

@@ -1,12 +1,14 @@
-//! The process itself: logs, signals, and what must not outlive it.
+//! The process itself: arguments, logs, signals, and what must not outlive it.
 
 use std::{
     fmt::Display,
     future::Future,
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
+use clap::{CommandFactory, FromArgMatches, Parser};
 use nix::sys::{
     prctl,
     resource::{Resource, setrlimit},
@@ -15,18 +17,71 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::exit::Exit;
+use crate::{
+    config::{Configuration, describe_config, load_config},
+    exit::Exit,
+};
+
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Report every problem of the configuration, or the class of each key and the digests, and end.
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// The whole `main` of a shipped service: arguments, configuration, logs, memory that stays
+/// inside, then `service` until its end. What goes wrong before is said on stderr.
+pub fn launch<C: Configuration>(
+    name: &'static str,
+    about: &'static str,
+    service: impl AsyncFnOnce(C, CancellationToken) -> Result<Exit, Exit>,
+) -> ExitCode {
+    let matches = Args::command().name(name).about(about).get_matches();
+    // Clap itself knows how to end on arguments that it cannot use.
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    start(&args, service).unwrap_or_else(|(problem, exit)| refuse(name, problem, exit))
+}
+
+fn start<C: Configuration>(
+    args: &Args,
+    service: impl AsyncFnOnce(C, CancellationToken) -> Result<Exit, Exit>,
+) -> Result<ExitCode, (String, Exit)> {
+    if args.check_config {
+        let text = describe_config::<C>(&args.config).map_err(|error| (error.to_string(), error.exit()))?;
+        let printed = io::stdout().write_all(text.as_bytes());
+        return printed.map(|()| Exit::Clean.into()).map_err(|error| (error.to_string(), Exit::Config));
+    }
+    let config: C = load_config(&args.config).map_err(|error| (error.to_string(), error.exit()))?;
+    init_logs(config.log_level()).map_err(|problem| (problem, Exit::Config))?;
+    harden().map_err(|error| (format!("memory cannot be kept to the process: {error}"), Exit::Config))?;
+    Ok(block_on(|shutdown| async { service(config, shutdown).await.unwrap_or_else(|exit| exit) }))
+}
+
+/// Logs why a service ends before it serves, and gives `exit`.
+pub fn ends<E: Display>(exit: Exit) -> impl FnOnce(E) -> Exit {
+    move |why| {
+        tracing::error!(exit = exit as u8, %why, "not starting");
+        exit
+    }
+}
 
 /// Logs go to stderr as one JSON object a line. `level` is a tracing filter such as `info`.
 pub fn init_logs(level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|error| format!("log.level {level:?}: {error}"))?;
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
-        .with_env_filter(filter)
+        .with_env_filter(log_filter(level)?)
         .with_writer(io::stderr)
         .try_init()
         .map_err(|error| error.to_string())
+}
+
+pub(crate) fn log_filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(level).map_err(|error| format!("{level:?} is no filter for logs: {error}"))
 }
 
 /// Keeps the process's memory out of core files and away from other processes of its user.
