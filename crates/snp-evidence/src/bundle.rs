@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    encoding::{B64, B64Url, present},
+    encoding::{B64, B64Url, Object, object, present, present_word, word},
     evidence::{Endorsements, Evidence, EvidenceFormat, Vek},
     nonce_tree::Hash48,
     report_data::{Binder, BindingType, ChannelRole, EXPORTER_LABEL, Purpose},
@@ -20,13 +20,19 @@ pub const MAX_BUNDLE: usize = 64 * 1024;
 pub struct Bundle {
     v: u32,
     profile: String,
+    #[serde(deserialize_with = "word")]
     pub(crate) purpose: Purpose,
+    #[serde(deserialize_with = "object")]
     pub(crate) challenge: Challenge,
+    #[serde(deserialize_with = "object")]
     pub(crate) tree: TreePosition,
+    #[serde(deserialize_with = "object")]
     pub(crate) binding: Binding,
+    #[serde(deserialize_with = "object")]
     evidence: Report,
     pub(crate) key_manifest: B64,
     pub(crate) runtime_claims: B64,
+    #[serde(deserialize_with = "object")]
     endorsements: Certificates,
 }
 
@@ -50,7 +56,9 @@ pub struct TreePosition {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Binding {
+    #[serde(deserialize_with = "word")]
     pub(crate) r#type: BindingType,
+    #[serde(deserialize_with = "word")]
     pub(crate) role: ChannelRole,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     label: Option<String>,
@@ -61,6 +69,7 @@ pub(crate) struct Binding {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Report {
+    #[serde(deserialize_with = "word")]
     format: EvidenceFormat,
     report: B64,
 }
@@ -70,7 +79,7 @@ struct Report {
 struct Certificates {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     vek: Option<B64>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present_word", skip_serializing_if = "Option::is_none")]
     vek_type: Option<VekType>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     ask: Option<B64>,
@@ -167,7 +176,7 @@ impl Bundle {
         if json.len() > MAX_BUNDLE {
             return Err(BundleError::TooLarge(json.len()));
         }
-        let bundle: Self = serde_json::from_slice(json)?;
+        let Object(bundle) = serde_json::from_slice::<Object<Self>>(json)?;
         bundle.consistent()?;
         Ok(bundle)
     }

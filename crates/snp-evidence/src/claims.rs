@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::encoding::B64Url;
+use crate::encoding::{B64Url, Object, word};
 
 /// `eat_profile` of these claims.
 pub const PROFILE: &str = "urn:uuid:e2805c00-b340-4897-bf4b-ea873e49e3b1";
@@ -25,6 +25,7 @@ pub struct RuntimeClaims {
     /// Product line: `milan`, `genoa` or `turin`.
     pub hwmodel: String,
     /// Whether the host may debug the guest, from the guest policy.
+    #[serde(deserialize_with = "word")]
     pub dbgstat: DebugStatus,
     /// Name of the attesting program.
     pub swname: String,
@@ -67,7 +68,7 @@ impl RuntimeClaims {
         if bytes.len() > MAX_SIZE {
             return Err(ClaimsError::TooLarge(bytes.len()));
         }
-        let claims: Self = serde_json::from_slice(bytes)?;
+        let Object(claims) = serde_json::from_slice::<Object<Self>>(bytes)?;
         if claims.eat_profile == PROFILE { Ok(claims) } else { Err(ClaimsError::Profile) }
     }
 

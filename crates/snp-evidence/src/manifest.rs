@@ -5,7 +5,7 @@
 use aws_lc_rs::digest::{self, SHA256};
 use serde::{Deserialize, Serialize};
 
-use crate::encoding::{B64, B64Url, present};
+use crate::encoding::{B64, B64Url, Object, objects, present, word};
 
 /// Largest accepted manifest, bytes.
 const MAX_SIZE: usize = 32 * 1024;
@@ -30,6 +30,7 @@ pub struct KeyManifest {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub prev: Option<B64Url<48>>,
     /// The keys, at most 64.
+    #[serde(deserialize_with = "objects")]
     pub keys: Vec<ManifestKey>,
 }
 
@@ -38,6 +39,7 @@ pub struct KeyManifest {
 #[serde(deny_unknown_fields)]
 pub struct ManifestKey {
     /// What it signs.
+    #[serde(deserialize_with = "word")]
     pub r#use: KeyUse,
     /// `P-256` or `P-384`.
     pub alg: String,
@@ -119,7 +121,7 @@ impl KeyManifest {
         if bytes.len() > MAX_SIZE {
             return Err(ManifestError::TooLarge(bytes.len()));
         }
-        let manifest: Self = serde_json::from_slice(bytes)?;
+        let Object(manifest) = serde_json::from_slice::<Object<Self>>(bytes)?;
         if manifest.v != 1 {
             return Err(ManifestError::Version(manifest.v));
         }

@@ -1,6 +1,8 @@
 //! Bundles are read strictly and mean one thing only.
 
-use snp_evidence::{Bundle, BundleError, Hash48, MAX_BUNDLE, NonceTree, Root};
+use snp_evidence::{
+    B64Url, Bundle, BundleError, Hash48, KeyManifest, MAX_BUNDLE, NonceTree, Root, RuntimeClaims,
+};
 
 use crate::world::Case;
 
@@ -45,6 +47,65 @@ fn anything_but_the_one_form_is_refused() {
             Bundle::parse(changed.as_bytes()).map(drop).expect_err(what);
         }
     }
+}
+
+/// The object that begins at `at`, written as the array of its members' values.
+fn as_array(text: &str, at: usize) -> String {
+    let (mut out, mut depth, mut in_name) = (text[..at].to_owned(), 0, false);
+    for (place, c) in text[at..].char_indices() {
+        match c {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth -= 1,
+            _ => {}
+        }
+        match c {
+            '{' if depth == 1 => (out, in_name) = (out + "[", true),
+            '}' if depth == 0 => return out + "]" + &text[at + place + 1..],
+            ',' if depth == 1 => (out, in_name) = (out + ",", true),
+            ':' if in_name => in_name = false,
+            c if !in_name => out.push(c),
+            _ => {}
+        }
+    }
+    panic!("an object without end in {text}");
+}
+
+fn refuses_arrays<E>(json: &[u8], parse: impl Fn(&[u8]) -> Result<(), E>) {
+    let text = str::from_utf8(json).unwrap();
+    assert!(parse(json).is_ok());
+    for (at, _) in text.match_indices('{') {
+        let changed = as_array(text, at);
+        assert!(parse(changed.as_bytes()).is_err(), "{changed}");
+    }
+}
+
+#[test]
+fn an_object_is_never_an_array() {
+    let case = Case::new();
+    // Nothing left out, so that an array could have every member.
+    let mut manifest = case.manifest.clone();
+    manifest.prev = Some(B64Url([1; 48]));
+    manifest.keys.remove(0);
+    refuses_arrays(&case.bundle(), |json| Bundle::parse(json).map(drop));
+    refuses_arrays(&manifest.to_bytes(), |json| KeyManifest::parse(json).map(drop));
+    refuses_arrays(&case.claims.to_bytes(), |json| RuntimeClaims::parse(json).map(drop));
+}
+
+#[test]
+fn a_word_is_never_an_object() {
+    let case = Case::new();
+    let (bundle, manifest, claims) = (json(), case.manifest.to_bytes(), case.claims.to_bytes());
+    let changed = |text: &str, word: &str| {
+        assert!(text.contains(&format!(":\"{word}\"")), "{word}");
+        text.replacen(&format!(":\"{word}\""), &format!(":{{\"{word}\":null}}"), 1)
+    };
+    for word in ["fresh", "tls-exporter", "server", "simulated-amd-sev-snp-report", "vcek"] {
+        Bundle::parse(changed(&bundle, word).as_bytes()).map(drop).expect_err(word);
+    }
+    let manifest = changed(str::from_utf8(&manifest).unwrap(), "tls");
+    KeyManifest::parse(manifest.as_bytes()).map(drop).expect_err("tls");
+    let claims = changed(str::from_utf8(&claims).unwrap(), "disabled-permanently");
+    RuntimeClaims::parse(claims.as_bytes()).map(drop).expect_err("disabled-permanently");
 }
 
 #[test]
