@@ -7,6 +7,7 @@ mod bits;
 mod bundles;
 mod forged;
 mod policies;
+mod products;
 mod real;
 mod roots;
 mod support;

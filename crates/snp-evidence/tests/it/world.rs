@@ -85,9 +85,7 @@ impl Case {
 
     pub(crate) fn bundle(&self) -> Vec<u8> {
         let (manifest, claims) = (self.manifest.to_bytes(), self.claims.to_bytes());
-        let root = NonceTree::new(vec![leaf(&self.asked.nonce, &self.asked.binder)]).root();
-        let data = ReportData::compute(self.asked.purpose, &root, &manifest, &claims);
-        let evidence = self.sign(&data);
+        let evidence = self.sign(&report_data(&self.asked, &manifest, &claims));
         let Expectation { purpose, nonce, binder } = &self.asked;
         let bundle = Bundle::new(*purpose, *nonce, binder, self.tree.clone(), &evidence, &manifest, &claims);
         (self.json)(String::from_utf8(bundle.to_bytes()).unwrap()).into_bytes()
@@ -98,22 +96,33 @@ impl Case {
         let mut body = processor.report(&self.guest, data.as_bytes()).unwrap();
         body.truncate(0x2A0);
         (self.body)(&mut body);
-        let der = processor.vek_der().to_vec();
-        let vlek = processor.signing_key() == SigningKey::Vlek;
-        let mut evidence = Evidence {
-            format: EvidenceFormat::SimulatedAmdSevSnp,
-            report: processor.sign_body(&body).unwrap(),
-            endorsements: Endorsements {
-                vek: Some(if vlek { Vek::Vlek(der) } else { Vek::Vcek(der) }),
-                ask: Some(processor.ask_der().to_vec()),
-                asvk: vlek.then(|| processor.asvk_der().to_vec()),
-                ark: Some(processor.ark_der().to_vec()),
-                crl: None,
-            },
-        };
+        let mut evidence = evidence_of(processor, processor.sign_body(&body).unwrap());
         (self.evidence)(&mut evidence);
         evidence
     }
+}
+
+/// What a report for this challenge has to carry.
+pub(crate) fn report_data(asked: &Expectation, manifest: &[u8], claims: &[u8]) -> ReportData {
+    let root = NonceTree::new(vec![leaf(&asked.nonce, &asked.binder)]).root();
+    ReportData::compute(asked.purpose, &root, manifest, claims)
+}
+
+/// A report with every certificate that belongs to its signer.
+pub(crate) fn evidence_of(processor: &SecureProcessor, report: Vec<u8>) -> Evidence {
+    let der = processor.vek_der().to_vec();
+    let (vek, asvk) = match processor.signing_key() {
+        SigningKey::Vcek => (Vek::Vcek(der), None),
+        SigningKey::Vlek => (Vek::Vlek(der), Some(processor.asvk_der().to_vec())),
+    };
+    let endorsements = Endorsements {
+        vek: Some(vek),
+        ask: Some(processor.ask_der().to_vec()),
+        asvk,
+        ark: Some(processor.ark_der().to_vec()),
+        crl: None,
+    };
+    Evidence { format: EvidenceFormat::SimulatedAmdSevSnp, report, endorsements }
 }
 
 fn guest() -> Guest {
