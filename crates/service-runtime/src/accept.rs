@@ -71,13 +71,15 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// Without a request in flight.
     pub idle: Duration,
+    /// For answers that the peer does not read, while it reads nothing else either.
+    pub unread: Duration,
     /// Until a connection takes no more requests (± 10 %).
     pub age: Duration,
     /// Concurrent HTTP/2 streams on one connection.
     pub streams: u32,
     /// Open connections.
     pub connections: usize,
-    /// For open streams once a stop was asked for.
+    /// For open streams once a stop was asked for, and for a connection told to go that has none.
     pub drain: Duration,
 }
 
@@ -88,6 +90,7 @@ impl Default for Limits {
             headers: Duration::from_secs(10),
             keep_alive: Duration::from_secs(20),
             idle: Duration::from_mins(5),
+            unread: Duration::from_mins(1),
             age: Duration::from_mins(30),
             streams: 256,
             connections: 10_000,
@@ -123,6 +126,7 @@ impl Server {
         let (tracker, cut) = (TaskTracker::new(), CancellationToken::new());
         let places = Arc::new(Semaphore::new(self.limits.connections));
         let server = Arc::new(self);
+        let mut refusing = false;
         loop {
             let next = async {
                 // A place first: over the limit, connections wait in the kernel's queue.
@@ -135,8 +139,9 @@ impl Server {
                     (Ok(place), Ok(socket)) => {
                         let ends = Ends { shutdown: shutdown.clone(), cut: cut.clone() };
                         tracker.spawn(server.clone().connection(socket, place, ends));
+                        refusing = false;
                     }
-                    (_, Err(error)) => wait_out(&error).await,
+                    (_, Err(error)) => wait_out(&error, std::mem::replace(&mut refusing, true)).await,
                     (Err(_), _) => break,
                 },
             }
@@ -163,6 +168,7 @@ impl Server {
     async fn tls_connection(self: Arc<Self>, stream: TcpStream, ends: Ends) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let peer = stream.peer_addr()?;
+        let recycle = self.recycle_from_now();
         let tls = self.tls.as_ref().and_then(|source| source()).ok_or_else(no_credentials)?;
         let accept = TlsAcceptor::from(tls.config).accept(stream);
         let stream = tokio::select! {
@@ -171,16 +177,32 @@ impl Server {
         };
         let facts = TlsFacts::of(stream.get_ref().1, tls.leaf_spki_sha256).map_err(io::Error::other)?;
         let http2 = facts.http2;
-        self.http(stream, http2, connection(Some(peer), Some(facts), None), ends).await
+        self.http(stream, http2, connection(Some(peer), Some(facts), None), recycle, ends).await
     }
 
     async fn unix_connection(self: Arc<Self>, stream: UnixStream, ends: Ends) -> io::Result<()> {
         let peer = stream.peer_cred()?;
         let peer = UnixPeer { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() };
-        self.http(stream, true, connection(None, None, Some(peer)), ends).await
+        let recycle = self.recycle_from_now();
+        self.http(stream, true, connection(None, None, Some(peer)), recycle, ends).await
     }
 
-    async fn http<IO>(&self, io: IO, http2: bool, connection: Connection, ends: Ends) -> io::Result<()>
+    /// What was recycled before does not concern a connection; what is from here on, does, the
+    /// handshake included: it may show a certificate that is replaced meanwhile.
+    fn recycle_from_now(&self) -> watch::Receiver<u64> {
+        let mut recycle = self.recycle.clone();
+        recycle.mark_unchanged();
+        recycle
+    }
+
+    async fn http<IO>(
+        &self,
+        io: IO,
+        http2: bool,
+        connection: Connection,
+        recycle: watch::Receiver<u64>,
+        ends: Ends,
+    ) -> io::Result<()>
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -194,15 +216,20 @@ impl Server {
         let builder = self.builder(http2);
         let mut serving = pin!(builder.serve_connection(TokioIo::new(io), service));
         let age = jittered(self.limits.age, connection.id);
-        let end = end_of_life(age, self.limits.idle, &activity, self.recycle.clone());
+        let end = end_of_life(age, self.limits.idle, &activity, recycle);
+        let mut unread = pin!(activity.unread_for(self.limits.unread));
         tokio::select! {
             ended = serving.as_mut() => return ended.map_err(io::Error::other),
+            () = unread.as_mut() => return Err(io::Error::other("the peer does not read its answers")),
             () = end => {}
             () = ends.shutdown.cancelled() => {}
         }
         serving.as_mut().graceful_shutdown();
         tokio::select! {
             ended = serving => ended.map_err(io::Error::other),
+            () = unread => Err(io::Error::other("the peer does not read its answers")),
+            // It has no stream left and does not go, or never spoke HTTP at all.
+            () = activity.idle_for(self.limits.drain) => Ok(()),
             () = ends.cut.cancelled() => Ok(()),
         }
     }
@@ -249,7 +276,7 @@ async fn answer(
     let in_flight = activity.begin();
     request.extensions_mut().extend(extensions);
     let response = router.oneshot(request).await?;
-    Ok(response.map(|body| TrackedBody { body, _in_flight: in_flight }))
+    Ok(response.map(|body| TrackedBody::new(body, in_flight)))
 }
 
 fn connection(
@@ -265,7 +292,9 @@ fn no_credentials() -> io::Error {
 }
 
 /// Out of file descriptors or the like: the next accept would fail at once, again.
-async fn wait_out(error: &io::Error) {
-    tracing::warn!(%error, "connection cannot be accepted");
+async fn wait_out(error: &io::Error, said: bool) {
+    if !said {
+        tracing::warn!(%error, "connections cannot be accepted");
+    }
     tokio::time::sleep(Duration::from_millis(50)).await;
 }

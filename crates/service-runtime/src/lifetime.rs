@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -22,6 +22,9 @@ use tokio::{
 pub(crate) struct Activity {
     in_flight: AtomicUsize,
     changed: Notify,
+    /// Answers whose last frame was handed on and whose next was not asked for.
+    unread: AtomicUsize,
+    polls: AtomicU64,
 }
 
 impl Activity {
@@ -32,12 +35,27 @@ impl Activity {
     }
 
     /// Resolves once nothing has been in flight for `limit`.
-    async fn idle_for(&self, limit: Duration) {
+    pub(crate) async fn idle_for(&self, limit: Duration) {
         loop {
             let idle = self.in_flight.load(Ordering::Acquire) == 0;
             tokio::select! {
                 () = tokio::time::sleep(limit), if idle => return,
                 () = self.changed.notified() => {}
+            }
+        }
+    }
+}
+
+impl Activity {
+    /// Resolves once the peer has left answers unread for `limit` (at most twice that) and taken
+    /// nothing else meanwhile. Silence of a backend is not that: then the next frame was asked for.
+    pub(crate) async fn unread_for(&self, limit: Duration) {
+        loop {
+            let seen = self.polls.load(Ordering::Acquire);
+            tokio::time::sleep(limit).await;
+            let unread = self.unread.load(Ordering::Acquire) > 0;
+            if unread && seen == self.polls.load(Ordering::Acquire) {
+                return;
             }
         }
     }
@@ -54,11 +72,34 @@ impl Drop for InFlight {
     }
 }
 
-/// An answer's body that keeps its request in flight.
+/// An answer's body that keeps its request in flight, and knows whether anybody asks for more of it.
 #[derive(Debug)]
 pub(crate) struct TrackedBody {
-    pub(crate) body: axum::body::Body,
-    pub(crate) _in_flight: InFlight,
+    body: axum::body::Body,
+    in_flight: InFlight,
+    unread: bool,
+}
+
+impl TrackedBody {
+    pub(crate) fn new(body: axum::body::Body, in_flight: InFlight) -> Self {
+        Self { body, in_flight, unread: false }
+    }
+
+    fn set_unread(&mut self, unread: bool) {
+        let count = &self.in_flight.0.unread;
+        match (self.unread, unread) {
+            (false, true) => _ = count.fetch_add(1, Ordering::AcqRel),
+            (true, false) => _ = count.fetch_sub(1, Ordering::AcqRel),
+            (false, false) | (true, true) => {}
+        }
+        self.unread = unread;
+    }
+}
+
+impl Drop for TrackedBody {
+    fn drop(&mut self) {
+        self.set_unread(false);
+    }
 }
 
 impl Body for TrackedBody {
@@ -69,7 +110,10 @@ impl Body for TrackedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.in_flight.0.polls.fetch_add(1, Ordering::AcqRel);
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.set_unread(matches!(polled, Poll::Ready(Some(_))));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -89,8 +133,6 @@ pub(crate) async fn end_of_life(
     activity: &Activity,
     mut recycle: watch::Receiver<u64>,
 ) {
-    // What happened before this connection does not concern it.
-    recycle.mark_unchanged();
     let recycled = async {
         // A recycler that is gone never recycles.
         if recycle.changed().await.is_err() {
@@ -113,6 +155,8 @@ pub(crate) fn jittered(age: Duration, connection: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -128,13 +172,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_made_after_a_recycling_stays() {
-        let (recycle, recycled) = watch::channel(0);
-        recycle.send(1).unwrap();
-        let (age, activity) = (Duration::from_mins(30), Activity::default());
-        let start = Instant::now();
-        end_of_life(age, age * 2, &activity, recycled).await;
-        assert_eq!(start.elapsed(), age);
+    async fn an_answer_that_nobody_reads_is_noticed_and_a_silent_backend_is_not() {
+        use http_body_util::BodyExt;
+        let (activity, limit) = (Arc::new(Activity::default()), Duration::from_mins(1));
+        let frames = futures_util::stream::iter([Ok::<_, std::io::Error>("one")])
+            .chain(futures_util::stream::pending());
+        let mut body = TrackedBody::new(axum::body::Body::from_stream(frames), activity.begin());
+        body.frame().await.unwrap().unwrap();
+        activity.unread_for(limit).await;
+        let silent = tokio::time::timeout(limit * 5, body.frame()).await;
+        assert!(silent.is_err(), "the backend is silent");
+        assert!(tokio::time::timeout(limit * 5, activity.unread_for(limit)).await.is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 use clap::{CommandFactory, FromArgMatches, Parser};
 use nix::sys::{
     prctl,
-    resource::{Resource, setrlimit},
+    resource::{Resource, getrlimit, setrlimit},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -84,8 +84,12 @@ pub(crate) fn log_filter(level: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(level).map_err(|error| format!("{level:?} is no filter for logs: {error}"))
 }
 
-/// Keeps the process's memory out of core files and away from other processes of its user.
+/// Keeps the process's memory out of core files and away from other processes of its user, and
+/// lets it have as many connections as the system allows: at the usual soft limit of 1,024 files,
+/// idle clients could keep the lease from being renewed.
 pub fn harden() -> io::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     prctl::set_dumpable(false)?;
     Ok(())

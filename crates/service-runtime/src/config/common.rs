@@ -70,6 +70,7 @@ impl Settings {
             headers: self.seconds("limits.headers_seconds", own.headers),
             keep_alive: self.seconds("limits.keep_alive_seconds", own.keep_alive),
             idle: self.seconds("limits.idle_seconds", own.idle),
+            unread: self.seconds("limits.unread_seconds", own.unread),
             age: self.seconds("limits.age_seconds", own.age),
             streams: self.count("limits.streams", own.streams),
             connections: self.count("limits.connections", own.connections),

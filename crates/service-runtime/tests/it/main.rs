@@ -116,6 +116,31 @@ async fn a_silent_handshake_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_peer_that_never_speaks_http_is_closed() {
+    let short = Duration::from_millis(50);
+    let limits = Limits { idle: short, drain: short, ..Limits::default() };
+    let running = start(Router::new(), limits).await;
+    let mut silent = dial(&running, b"h2").await;
+    let mut rest = Vec::new();
+    drop(silent.read_to_end(&mut rest).await);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_closed() {
+    let endless = || async {
+        let frames = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![0; 1 << 16]));
+        axum::body::Body::from_stream(frames)
+    };
+    let limits = Limits { unread: Duration::from_millis(100), ..Limits::default() };
+    let running = start(Router::new().route("/", get(endless)), limits).await;
+    let (mut send, connection) = h2(&running).await;
+    let unread = send.send_request(request()).await.unwrap();
+    // The server drops the connection under an answer that nobody takes.
+    drop(connection.await.unwrap());
+    drop(unread);
+}
+
+#[tokio::test]
 async fn recycling_sends_goaway_and_cuts_no_stream() {
     let release = Arc::new(Notify::new());
     let started = Arc::new(Notify::new());
