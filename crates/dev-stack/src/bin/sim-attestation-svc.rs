@@ -14,7 +14,10 @@ fn main() -> ExitCode {
 
 fn start() -> Result<ExitCode> {
     let args = AttestationArgs::parse();
-    let config = attestation_svc::Config::load(&args.service.config)?;
+    let config = match attestation_svc::Config::load(&args.service.config) {
+        Ok(config) => config,
+        Err(error) => return Ok(refuse("attestation-svc", &error, error.exit())),
+    };
     let roots = load_roots(&args.service)?;
     let platform = Box::new(SimulatedPlatform::load(&args.machine, &args.guest)?);
     init_logs(&config.log_level).map_err(anyhow::Error::msg)?;

@@ -14,7 +14,10 @@ fn main() -> ExitCode {
 
 fn start() -> Result<ExitCode> {
     let args = ServiceArgs::parse();
-    let config = backend_adapter::Config::load(&args.config)?;
+    let config = match backend_adapter::Config::load(&args.config) {
+        Ok(config) => config,
+        Err(error) => return Ok(refuse("backend-adapter", &error, error.exit())),
+    };
     let roots = load_roots(&args)?;
     init_logs(&config.log_level).map_err(anyhow::Error::msg)?;
     let listen = config.listen;

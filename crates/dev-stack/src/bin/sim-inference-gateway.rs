@@ -14,7 +14,10 @@ fn main() -> ExitCode {
 
 fn start() -> Result<ExitCode> {
     let args = ServiceArgs::parse();
-    let config = inference_gateway::Config::load(&args.config)?;
+    let config = match inference_gateway::Config::load(&args.config) {
+        Ok(config) => config,
+        Err(error) => return Ok(refuse("inference-gateway", &error, error.exit())),
+    };
     let roots = load_roots(&args)?;
     init_logs(&config.log_level).map_err(anyhow::Error::msg)?;
     let listen = config.listen;

@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("collateral", &["snp-evidence"]),
     ("health-gate", &["health-token", "snp-evidence"]),
     ("attested-client", &["snp-evidence"]),
-    ("cube-cli", &["attested-client", "snp-evidence"]),
+    ("cube-cli", &["attested-client", "collateral", "snp-evidence"]),
     ("attestation-svc", &["collateral", "health-token", "snp-evidence", "snp-platform"]),
     ("inference-gateway", &["health-gate", "snp-evidence"]),
     ("backend-adapter", &["health-gate", "snp-evidence"]),
