@@ -19,7 +19,7 @@ pub enum CollateralError {
     #[error("certificate directory {0} is not a directory: make it, or correct the path")]
     NotADirectory(PathBuf),
     /// A file is there but cannot be read.
-    #[error("cannot read {path}: give the service's user read permission")]
+    #[error("cannot read {path}: {source}; give this user read permission, or mend the link")]
     Unreadable {
         /// Which file.
         path: PathBuf,
@@ -51,7 +51,8 @@ impl<'a> Directory<'a> {
         let path = self.0.join(name);
         let unreadable = |source| CollateralError::Unreadable { path: path.clone(), source };
         match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // A link that leads nowhere is a mistake, not an absent file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => return Ok(None),
             Err(error) => return Err(unreadable(error)),
             Ok(metadata) if !metadata.is_file() => return Err(CollateralError::NotAFile(path)),
             Ok(_) => {}

@@ -88,6 +88,10 @@ fn only_regular_files_in_a_real_directory_are_read() {
     fs::create_dir(place.path().join("vcek.der")).unwrap();
     let error = complete(evidence(VCEK), Some(place.path())).unwrap_err();
     assert!(matches!(error, CollateralError::NotAFile(_)), "{error}");
+    fs::remove_dir(place.path().join("vcek.der")).unwrap();
+    std::os::unix::fs::symlink("nowhere", place.path().join("vcek.der")).unwrap();
+    let error = complete(evidence(VCEK), Some(place.path())).unwrap_err();
+    assert!(matches!(error, CollateralError::Unreadable { .. }), "{error}");
     let absent = place.path().join("absent");
     let error = complete(evidence(VCEK), Some(&absent)).unwrap_err();
     assert!(matches!(error, CollateralError::NotADirectory(_)), "{error}");

@@ -11,7 +11,6 @@ mod failure;
 mod input;
 mod observe;
 mod report;
-mod stored;
 mod table;
 mod trust;
 mod verdict;

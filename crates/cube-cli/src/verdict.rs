@@ -265,3 +265,6 @@ impl Report {
 fn hexadecimal<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&hex::encode(bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use snp_evidence::{
-    Binder, BindingType, Bundle, EvidenceFormat, Expectation, PUBLIC_LISTENER, Policy, Purpose, TrustRoots,
-    UnixTime,
+    Binder, BindingType, Bundle, Endorsements, Evidence, EvidenceFormat, Expectation, PUBLIC_LISTENER,
+    Policy, Purpose, TrustRoots, UnixTime,
 };
 
 use crate::{
     args::VerifyArgs,
     ask::ask,
     failure::Failure,
-    input, observe, stored, table,
+    input, observe, table,
     verdict::{self, Context, Judgement, Scope},
 };
 
@@ -81,7 +81,8 @@ fn examine(report: &Path, certs: &Path, with: &Yardstick) -> Result<Judgement, F
     // A bare report does not say what made it: the roots it is judged under do.
     let simulated = with.roots.is_simulated();
     let format = if simulated { EvidenceFormat::SimulatedAmdSevSnp } else { EvidenceFormat::AmdSevSnp };
-    let evidence = stored::evidence(report, certs, format)?;
+    let bare = Evidence { format, report: input::file(report)?, endorsements: Endorsements::default() };
+    let evidence = collateral::complete(bare, Some(certs)).map_err(|e| Failure::Usage(e.to_string()))?;
     let outcome = snp_evidence::examine(&evidence, &with.roots, &with.policy, with.now);
     Ok(verdict::of(outcome.as_ref().map(|examined| &**examined), with.context(Scope::Report, simulated)))
 }

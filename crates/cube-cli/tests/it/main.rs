@@ -12,5 +12,6 @@ mod chat;
 mod gateway;
 mod live;
 mod real;
+mod stored;
 mod tool;
 mod world;

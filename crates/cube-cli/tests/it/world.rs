@@ -56,17 +56,30 @@ impl World {
         path.to_str().unwrap().to_owned()
     }
 
+    /// A report that is bound to nothing.
+    pub(crate) fn stored_report(&self) -> Vec<u8> {
+        self.report(&[0; 64])
+    }
+
+    pub(crate) fn vcek(&self) -> &[u8] {
+        self.processor.vek_der()
+    }
+
+    fn report(&self, data: &[u8; 64]) -> Vec<u8> {
+        let guest = Guest { measurement: MEASUREMENT, host_data: HOST_DATA, ..Guest::default() };
+        self.processor.report(&guest, data).unwrap()
+    }
+
     /// What attestation-svc would make for this challenge, where the manifest lists `listed`.
     pub(crate) fn bundle(&self, nonce: [u8; 32], binder: &Binder, listed: &[u8]) -> Vec<u8> {
         let (manifest, claims) = (manifest(listed).to_bytes(), claims().to_bytes());
         let root = NonceTree::new(vec![leaf(&nonce, binder)]).root();
         let data = ReportData::compute(Purpose::Fresh, &root, &manifest, &claims);
-        let guest = Guest { measurement: MEASUREMENT, host_data: HOST_DATA, ..Guest::default() };
         let evidence = Evidence {
             format: EvidenceFormat::SimulatedAmdSevSnp,
-            report: self.processor.report(&guest, data.as_bytes()).unwrap(),
+            report: self.report(data.as_bytes()),
             endorsements: Endorsements {
-                vek: Some(Vek::Vcek(self.processor.vek_der().to_vec())),
+                vek: Some(Vek::Vcek(self.vcek().to_vec())),
                 ..Endorsements::default()
             },
         };
