@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use tonic::Streaming;
 
 /// Generous: nothing here is decided by how fast it is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A stack, its model server, and where it answers.
 pub(crate) struct Rig {
