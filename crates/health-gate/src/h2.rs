@@ -25,6 +25,10 @@ use crate::goaway::Watched;
 
 /// Between pings, and for the answer to each.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// What a stream may send ahead of its reader.
+const STREAM_WINDOW: u32 = 128 << 10;
+/// Enough for the windows of 512 streams: readers that stop hold up themselves and nobody else.
+const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// A connection. It is cut when the last clone is dropped: nothing of it lingers on, so that the
 /// other side sees this holder gone before it sees the next one.
@@ -54,6 +58,8 @@ impl Connection {
         let tasks = Tasks { tracker: tracker.clone(), cut: cut.clone() };
         let (send, connection) = http2::Builder::new(tasks.clone())
             .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
@@ -115,5 +121,49 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
         let cut = self.cut.clone();
         self.tracker.spawn(async move { cut.run_until_cancelled(task).await.is_some() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::Router;
+    use bytes::Bytes;
+    use futures_util::stream;
+    use http_body_util::BodyExt;
+    use hyper_util::{rt::TokioExecutor, server::conn::auto, service::TowerToHyperService};
+
+    use super::*;
+
+    /// `/flood` sends for ever, everything else a word.
+    fn server() -> Router {
+        let flood = stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from_static(&[0; 16384])));
+        Router::new()
+            .route("/flood", axum::routing::get(|| async { axum::body::Body::from_stream(flood) }))
+            .fallback(|| async { "here" })
+    }
+
+    fn get(path: &'static str) -> Request<Body> {
+        Request::get(path).body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn readers_that_stop_hold_up_nobody_else() {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let serving = auto::Builder::new(TokioExecutor::new());
+        tokio::spawn(async move {
+            let served = serving.serve_connection(TokioIo::new(far), TowerToHyperService::new(server()));
+            served.await.map_err(drop)
+        });
+        let mut connection = Connection::open(near, &TaskTracker::new()).await.unwrap();
+        let mut unread = Vec::new();
+        for _ in 0..100 {
+            unread.push(connection.try_send(get("/flood")).await.unwrap());
+        }
+        let answer =
+            async { connection.try_send(get("/")).await.unwrap().collect().await.unwrap().to_bytes() };
+        let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+        assert_eq!(answer.unwrap(), "here");
     }
 }
