@@ -51,9 +51,12 @@ impl Gate {
         self.shared.open.subscribe()
     }
 
-    /// Opens, or stays open, until `deadline` on the boot clock. After a lapse this starts a new
-    /// lease: permits of the old one stay void.
+    /// Opens, or stays open, until `deadline` on the boot clock; shuts where that has come. After a
+    /// lapse this starts a new lease: permits of the old one stay void.
     pub(crate) fn open_until(&self, deadline: Duration) {
+        if deadline <= self.shared.clock.boot() {
+            return self.close();
+        }
         if !self.shared.term.load().set_deadline(deadline) {
             self.shared.term.store(Term::until(deadline, self.shared.clock.clone()));
             self.shared.open.send_replace(true);

@@ -60,6 +60,17 @@ fn a_permit_of_a_lapsed_lease_stays_void_when_the_gate_opens_again() {
 }
 
 #[test]
+fn a_deadline_that_has_come_shuts_it_and_announces_nothing() {
+    let (clock, gate) = gate();
+    gate.open_until(clock.boot());
+    assert!(!*gate.watch().borrow());
+    gate.open_until(clock.boot() + seconds(15));
+    clock.advance(seconds(16));
+    gate.open_until(Duration::ZERO);
+    assert!(!gate.is_open() && !*gate.watch().borrow());
+}
+
+#[test]
 fn a_permit_lives_on_through_renewals() {
     let (clock, gate) = gate();
     gate.open_until(clock.boot() + seconds(15));
