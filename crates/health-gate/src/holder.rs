@@ -16,7 +16,6 @@ use tracing::{info, warn};
 use crate::{
     enrol::{EnrolError, Enroller, Enrolment},
     gate::Gate,
-    lease::HEARTBEAT,
     random::Backoff,
     session::{OwnToken, Session},
     trust::Trust,
@@ -135,10 +134,7 @@ impl Keeper {
             let since = self.enroller.clock.boot();
             let why = self.renew(session).await;
             info!(reason = %why, "lease stream over; enrolling anew");
-            // One that ends as soon as it begins must not be tried in a circle.
-            if self.enroller.clock.boot().saturating_sub(since) >= HEARTBEAT {
-                backoff.reset();
-            }
+            backoff.reset_after(self.enroller.clock.boot().saturating_sub(since));
             session = self.enrol_anew(&mut backoff).await;
         }
     }

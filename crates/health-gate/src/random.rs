@@ -18,8 +18,12 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    pub(crate) fn reset(&mut self) {
-        self.attempts = 0;
+    /// Starts anew where what came of the last attempt has `lasted`: one that ends as soon as it
+    /// begins must not be tried in a circle.
+    pub(crate) fn reset_after(&mut self, lasted: Duration) {
+        if lasted >= SETTLED {
+            self.attempts = 0;
+        }
     }
 
     pub(crate) fn next(&mut self) -> Duration {
@@ -34,6 +38,8 @@ impl Backoff {
 
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
+/// What has lasted for so long counts as a success.
+const SETTLED: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -45,7 +51,9 @@ mod tests {
         let waits: Vec<_> = (0..20).map(|_| backoff.next()).collect();
         assert!(waits[0] >= FIRST / 2 && waits[0] <= FIRST);
         assert!(waits[19] >= LONGEST / 2 && waits.iter().all(|wait| *wait <= LONGEST));
-        backoff.reset();
+        backoff.reset_after(Duration::from_nanos(4_999_999_999));
+        assert!(backoff.next() >= LONGEST / 2, "what did not last is no success");
+        backoff.reset_after(SETTLED);
         assert!(backoff.next() <= FIRST);
     }
 }

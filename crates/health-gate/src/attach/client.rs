@@ -14,6 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use futures_util::future::select_all;
 use http::{Request, Response};
 use mtls::{Role, SpiffeId, no_name, spki_of};
 use proto::{
@@ -24,7 +25,7 @@ use rustls_pki_types::CertificateDer;
 use service_runtime::CancellationToken;
 use tokio::{
     net::TcpStream,
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -40,7 +41,7 @@ use crate::{
     h2,
     holder::{Holder, Tokens},
     random::Backoff,
-    term::{TICK, reached},
+    term::reached,
     trust::Peer,
 };
 
@@ -48,7 +49,10 @@ use crate::{
 const CONNECTIONS: usize = 2;
 /// For each of: TCP, TLS, `Attach`.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long a request waits for a connection.
+/// Calls on one connection, fewer than the 256 streams that the peer admits: what is beyond would wait
+/// inside the transport, unseen and without bound.
+const CALLS: u32 = 250;
+/// How long a request waits for a connection, and for a place on it.
 const WAIT: Duration = Duration::from_secs(2);
 /// The own token is shown at least this often, so that the answer brings the peer's newest.
 const RENEW: Duration = Duration::from_secs(20);
@@ -84,8 +88,26 @@ struct Slot {
 struct Link {
     connection: h2::Connection,
     permit: AttachedPermit,
-    /// Counts those who use the connection.
-    users: Arc<()>,
+    /// One for each call that may use the connection.
+    places: Arc<Semaphore>,
+}
+
+impl Link {
+    fn is_usable(&self) -> bool {
+        !self.connection.is_closed() && self.permit.check().is_ok()
+    }
+
+    /// Waits for a place. Its bound is the caller's.
+    async fn seat(self) -> Option<Seat> {
+        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        self.is_usable().then_some(Seat { link: self, _place: place })
+    }
+}
+
+/// A call's place on a connection, until its answer has ended.
+struct Seat {
+    link: Link,
+    _place: OwnedSemaphorePermit,
 }
 
 impl AttachedChannel {
@@ -134,15 +156,16 @@ impl Pool {
     async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         // A connection may go while the request is on its way to it; then another one takes it.
         for _ in 0..=self.slots.len() {
-            let mut link = self.link().await?;
+            let mut seat = self.seat().await?;
+            let Link { connection, permit, .. } = &mut seat.link;
             let answer = tokio::select! {
-                answer = link.connection.try_send(request) => answer,
-                () = link.permit.lapsed() => return Err(link.permit.check().err().unwrap_or_else(unavailable)),
+                answer = connection.try_send(request) => answer,
+                () = permit.lapsed() => return Err(permit.check().err().unwrap_or_else(unavailable)),
             };
             match answer {
                 Ok(answer) => {
-                    link.permit.check()?;
-                    return Ok(answer.map(|body| Body::new(GatedBody::new(body, link, Dialect::Grpc))));
+                    permit.check()?;
+                    return Ok(answer.map(|body| Body::new(GatedBody::new(body, seat, Dialect::Grpc))));
                 }
                 Err(mut failed) => match failed.take_message() {
                     Some(unsent) => request = unsent,
@@ -153,28 +176,41 @@ impl Pool {
         Err(unavailable())
     }
 
-    async fn link(&self) -> Result<Link, Status> {
+    async fn seat(&self) -> Result<Seat, Status> {
         let mut state = self.state.clone();
         let found = async {
             loop {
                 state.mark_unchanged();
-                if let Some(link) = self.live() {
-                    return link;
-                }
-                if state.changed().await.is_err() {
-                    std::future::pending::<()>().await;
+                tokio::select! {
+                    Some(seat) = first_seat(self.live()) => return seat,
+                    Ok(()) = state.changed() => {}
+                    else => std::future::pending::<()>().await,
                 }
             }
         };
-        timeout(WAIT, found).await.map_err(|_| self.state.borrow().clone().unwrap_or_else(unavailable))
+        timeout(WAIT, found).await.map_err(|_| self.why_not())
     }
 
-    /// The next live connection in turn.
-    fn live(&self) -> Option<Link> {
+    fn why_not(&self) -> Status {
+        if !self.live().is_empty() {
+            return overloaded();
+        }
+        self.state.borrow().clone().unwrap_or_else(unavailable)
+    }
+
+    /// The live connections, the next in turn first.
+    fn live(&self) -> Vec<Link> {
         let first = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len().max(1);
         let (before, after) = self.slots.split_at(first);
-        after.iter().chain(before).find_map(|slot| slot.live())
+        after.iter().chain(before).filter_map(|slot| slot.live()).collect()
     }
+}
+
+/// A place on whichever of `links` has one first; `None` where there is none, or where it is void.
+async fn first_seat(links: Vec<Link>) -> Option<Seat> {
+    let mut seats = links.into_iter().map(|link| Box::pin(link.seat())).peekable();
+    seats.peek()?;
+    select_all(seats).await.0
 }
 
 impl Slot {
@@ -190,8 +226,7 @@ impl Slot {
 
     fn live(&self) -> Option<Link> {
         let link = self.link.load();
-        let usable = |link: &&Link| !link.connection.is_closed() && link.permit.check().is_ok();
-        link.as_deref().filter(usable).cloned()
+        link.as_deref().filter(|link| link.is_usable()).cloned()
     }
 
     /// Keeps a connection in this place for ever.
@@ -200,9 +235,10 @@ impl Slot {
         loop {
             match Box::pin(self.attach()).await {
                 Ok(attached) => {
-                    backoff.reset();
+                    let since = self.holder.clock().boot();
                     self.publish(Some(attached.link.clone()), None);
                     self.hold(attached).await;
+                    backoff.reset_after(self.holder.clock().boot().saturating_sub(since));
                 }
                 Err(status) => {
                     debug!(address = %self.address, error = status.message(), "not attached; trying again");
@@ -251,7 +287,8 @@ impl Slot {
         };
         let (answers, answer) = within(first).await??;
         let attachment = Attachment::new(&self.holder, &peer, &answer.health_token)?;
-        let link = Link { connection, permit: attachment.permit.clone(), users: Arc::default() };
+        let places = Arc::new(Semaphore::new(CALLS as usize));
+        let link = Link { connection, permit: attachment.permit.clone(), places };
         let holder = self.holder.clone();
         Ok(Attached { link, attachment, peer, holder, own, tokens: tokens.0, answers })
     }
@@ -308,28 +345,22 @@ impl Attached {
 
     /// Goes on renewing until nobody uses the connection.
     async fn drain(mut self) {
-        let users = Arc::clone(&self.link.users);
-        let unused = async {
-            // Two are left: this one and the link's own.
-            while Arc::strong_count(&users) > 2 {
-                sleep(TICK).await;
-            }
-        };
+        let places = Arc::clone(&self.link.places);
         tokio::select! {
-            () = unused => {}
+            _ = places.acquire_many(CALLS) => {}
             _ = self.renew() => {}
         }
     }
 }
 
 /// A response's leave: its connection's, which it keeps open.
-impl Leave for Link {
+impl Leave for Seat {
     fn check(&self) -> Result<(), Status> {
-        self.permit.check()
+        self.link.permit.check()
     }
 
     fn over(&self) -> Over {
-        self.permit.over()
+        self.link.permit.over()
     }
 }
 
@@ -349,6 +380,11 @@ fn unavailable() -> Status {
         reason::ADAPTER_UNAVAILABLE,
         "no attached connection to the adapter; retry",
     )
+}
+
+fn overloaded() -> Status {
+    let message = "every connection to the adapter carries as many calls as it may; retry";
+    proto::status(Code::Unavailable, reason::OVERLOADED, message)
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Status {

@@ -1,5 +1,7 @@
 //! Gateway and adapter, each with its own lease, over real mutual TLS.
 
+mod limits;
+
 use std::{
     net::SocketAddr,
     pin::Pin,
