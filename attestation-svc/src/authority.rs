@@ -14,7 +14,7 @@ use crate::enrolment::Holder;
 use crate::error::BootError;
 use crate::manifest::{Manifests, Published, hash};
 use crate::mint::{Mint, MintError};
-use crate::prover::{Challenge, Committed, DEADLINE, Prover, ProverError};
+use crate::prover::{Caller, Challenge, Committed, DEADLINE, Prover, ProverError};
 
 /// Health epoch. It would be raised to void all tokens at once; nothing does so yet.
 pub(crate) const EPOCH: u64 = 1;
@@ -76,11 +76,12 @@ impl Authority {
     /// A report for `challenge`, over the manifest `published` and the claims of this boot.
     pub(crate) async fn prove(
         &self,
+        caller: Caller,
         challenge: &Challenge,
         published: &Published,
     ) -> Result<Proof, ProverError> {
         let committed = Committed { manifest: &published.bytes, claims: &self.claims };
-        let evidence = self.prover.evidence(challenge.report_data(committed), DEADLINE).await?;
+        let evidence = self.prover.evidence(caller, challenge.report_data(committed), DEADLINE).await?;
         let report_sha256 = hash(&SHA256, &evidence.report);
         Ok(Proof { bundle: challenge.bundle(&evidence, committed), report_sha256 })
     }

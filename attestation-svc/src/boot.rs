@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::error::BootError;
 use crate::manifest::Manifests;
 use crate::mint::Mint;
-use crate::prover::{Challenge, Committed, Prover};
+use crate::prover::{Caller, Challenge, Committed, Prover};
 
 /// For one report at boot; a host that throttles makes the driver wait.
 const REPORT: Duration = Duration::from_mins(1);
@@ -64,7 +64,7 @@ impl Judge<'_> {
     async fn own_report(&self, committed: Committed<'_>) -> Result<VerifiedReport, BootError> {
         let challenge = Challenge { purpose: Purpose::Boot, nonce: random()?, binder: Binder::none() };
         let expected = challenge.report_data(committed);
-        let evidence = self.prover.evidence(expected, REPORT).await?;
+        let evidence = self.prover.evidence(Caller::Inside, expected, REPORT).await?;
         let now = UnixTime(self.clock.unix());
         Ok(verify(&evidence, self.roots, self.policy, &expected, now).map_err(Box::new)?)
     }

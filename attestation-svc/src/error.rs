@@ -60,9 +60,7 @@ impl BootError {
         match self {
             Self::HostData { .. } => Exit::Policy,
             Self::Prover(ProverError::Collateral(_)) => Exit::Collateral,
-            Self::Prover(ProverError::Platform(_) | ProverError::Late(_) | ProverError::Stopped) => {
-                Exit::NoTee
-            }
+            Self::Prover(_) => Exit::NoTee,
             Self::Refused(refusal) => match refusal.class() {
                 RefusalClass::Evidence | RefusalClass::Channel => Exit::Evidence,
                 RefusalClass::Policy => Exit::Policy,

@@ -1,4 +1,7 @@
 //! The one way to the secure processor. It has a single mailbox, so calls take turns.
+//!
+//! Anybody may cause public calls, so these take turns among themselves first, and only the first of
+//! them waits for the mailbox: whatever the crowd, boot and enrolment wait for one public report.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,19 +12,50 @@ use snp_evidence::{
     Binder, Bundle, Evidence, EvidenceFormat, NonceTree, Purpose, ReportData, TreePosition, leaf,
 };
 use snp_platform::{Platform, PlatformError};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// For a report that a caller waits for, waiting for its turn included.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+/// Public calls that wait for the first of them.
+const PUBLIC_WAITING: usize = 64;
 
 /// Makes evidence for challenges.
 #[derive(Debug)]
 pub(crate) struct Prover {
     platform: Arc<dyn Platform>,
     collateral: Option<PathBuf>,
+    public: PublicLane,
     turn: Arc<Mutex<()>>,
+}
+
+/// On whose behalf a report is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Caller {
+    /// attestation-svc, or a service that enrols.
+    Inside,
+    /// Anybody who can reach the gateway.
+    Public,
+}
+
+/// Where public calls wait for each other.
+#[derive(Debug)]
+struct PublicLane {
+    places: Arc<Semaphore>,
+    first: Arc<Mutex<()>>,
+}
+
+impl PublicLane {
+    fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(1 + PUBLIC_WAITING)), first: Arc::default() }
+    }
+
+    /// A place in the lane, once it is the first.
+    async fn first(&self) -> Result<(OwnedMutexGuard<()>, OwnedSemaphorePermit), ProverError> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ProverError::Crowded)?;
+        Ok((Arc::clone(&self.first).lock_owned().await, place))
+    }
 }
 
 /// What a report is made for. The RPC decides it, never a message.
@@ -56,7 +90,7 @@ impl Challenge {
 
 impl Prover {
     pub(crate) fn new(platform: Box<dyn Platform>, collateral: Option<PathBuf>) -> Self {
-        Self { platform: platform.into(), collateral, turn: Arc::default() }
+        Self { platform: platform.into(), collateral, public: PublicLane::new(), turn: Arc::default() }
     }
 
     pub(crate) fn simulated(&self) -> bool {
@@ -66,15 +100,20 @@ impl Prover {
     /// A report over `report_data` with its certificates, within `limit`, waiting included.
     pub(crate) async fn evidence(
         &self,
+        caller: Caller,
         report_data: ReportData,
         limit: Duration,
     ) -> Result<Evidence, ProverError> {
         let made = timeout(limit, async {
+            let first = match caller {
+                Caller::Inside => None,
+                Caller::Public => Some(self.public.first().await?),
+            };
             let turn = Arc::clone(&self.turn).lock_owned().await;
             let (platform, directory) = (Arc::clone(&self.platform), self.collateral.clone());
             let work = spawn_blocking(move || {
                 // A call that outlives its deadline keeps its turn: the mailbox is still taken.
-                let _turn = turn;
+                let _held = (turn, first);
                 let evidence = platform.evidence(report_data.as_bytes())?;
                 Ok(collateral::complete(evidence, directory.as_deref())?)
             });
@@ -93,6 +132,9 @@ pub(crate) enum ProverError {
     /// The folder of certificates cannot be used.
     #[error(transparent)]
     Collateral(#[from] CollateralError),
+    /// More public calls than may wait.
+    #[error("{PUBLIC_WAITING} public calls wait for a report already")]
+    Crowded,
     /// The device did not answer, or others kept it busy.
     #[error("the secure processor gave no report within {0:?}")]
     Late(Duration),
@@ -103,7 +145,11 @@ pub(crate) enum ProverError {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use futures_util::{FutureExt, poll};
+    use tokio::task::{JoinSet, yield_now};
 
     use super::*;
 
@@ -140,13 +186,70 @@ mod tests {
     async fn a_stuck_device_is_given_up_and_keeps_its_turn() {
         let (go, prover) = stuck();
         let short = Duration::from_millis(20);
-        assert!(matches!(prover.evidence(data(), short).await, Err(ProverError::Late(_))));
+        assert!(matches!(prover.evidence(Caller::Inside, data(), short).await, Err(ProverError::Late(_))));
         assert!(prover.turn.try_lock().is_err(), "the mailbox is still taken");
-        assert!(matches!(prover.evidence(data(), short).await, Err(ProverError::Late(_))));
+        assert!(matches!(prover.evidence(Caller::Inside, data(), short).await, Err(ProverError::Late(_))));
 
         // One for the call that was given up, one for the next.
         go.send(()).unwrap();
         go.send(()).unwrap();
-        prover.evidence(data(), DEADLINE).await.unwrap();
+        prover.evidence(Caller::Inside, data(), DEADLINE).await.unwrap();
+    }
+    /// A full lane: one public call has the device, and [`PUBLIC_WAITING`] wait.
+    async fn crowd(prover: &Arc<Prover>) -> JoinSet<Result<Evidence, ProverError>> {
+        let mut crowd = JoinSet::new();
+        for _ in 0..=PUBLIC_WAITING {
+            let prover = Arc::clone(prover);
+            crowd.spawn(async move { prover.evidence(Caller::Public, data(), DEADLINE).await });
+        }
+        while prover.public.places.available_permits() > 0 {
+            yield_now().await;
+        }
+        crowd
+    }
+
+    #[tokio::test]
+    async fn one_public_call_at_most_is_served_before_an_enrolment() {
+        let (go, prover) = stuck();
+        let prover = Arc::new(prover);
+        let crowd = crowd(&prover).await;
+        let mut enrolment = pin!(prover.evidence(Caller::Inside, data(), DEADLINE));
+        assert!(poll!(&mut enrolment).is_pending());
+
+        go.send(()).unwrap();
+        go.send(()).unwrap();
+        enrolment.await.unwrap();
+        (0..PUBLIC_WAITING).for_each(|_| go.send(()).unwrap());
+        assert!(crowd.join_all().await.iter().all(Result::is_ok));
+    }
+
+    #[tokio::test]
+    async fn a_public_call_too_many_is_refused_at_once() {
+        let (go, prover) = stuck();
+        let prover = Arc::new(prover);
+        let crowd = crowd(&prover).await;
+        let refused = prover.evidence(Caller::Public, data(), DEADLINE).now_or_never();
+        assert!(matches!(refused, Some(Err(ProverError::Crowded))));
+        (0..=PUBLIC_WAITING).for_each(|_| go.send(()).unwrap());
+        assert!(crowd.join_all().await.iter().all(Result::is_ok));
+        assert_eq!(prover.public.places.available_permits(), 1 + PUBLIC_WAITING);
+    }
+
+    #[tokio::test]
+    async fn a_public_call_that_is_given_up_stays_the_first_of_its_lane() {
+        let (go, prover) = stuck();
+        let short = Duration::from_millis(20);
+        assert!(matches!(prover.evidence(Caller::Public, data(), short).await, Err(ProverError::Late(_))));
+        let mut next = pin!(prover.evidence(Caller::Public, data(), DEADLINE));
+        assert!(poll!(&mut next).is_pending());
+        let mut enrolment = pin!(prover.evidence(Caller::Inside, data(), DEADLINE));
+        assert!(poll!(&mut enrolment).is_pending());
+
+        // One for the call that was given up, one for the enrolment.
+        go.send(()).unwrap();
+        go.send(()).unwrap();
+        enrolment.await.unwrap();
+        go.send(()).unwrap();
+        next.await.unwrap();
     }
 }

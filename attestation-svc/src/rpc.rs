@@ -39,7 +39,13 @@ fn exactly_32(bytes: &Bytes) -> Option<[u8; 32]> {
 /// The detail is the operator's; callers learn that it may pass.
 fn unavailable(error: &ProverError) -> Status {
     warn!(%error, "evidence cannot be had");
-    let message = "the secure processor gives no report right now; retry";
+    let message = match error {
+        ProverError::Crowded => "busy; retry",
+        ProverError::Platform(_)
+        | ProverError::Collateral(_)
+        | ProverError::Late(_)
+        | ProverError::Stopped => "the secure processor gives no report right now; retry",
+    };
     proto::status(Code::Unavailable, reason::EVIDENCE_UNAVAILABLE, message)
 }
 

@@ -16,7 +16,7 @@ use snp_evidence::{Binder, Purpose};
 use tonic::{Code, Request, Response, Status};
 
 use crate::authority::Authority;
-use crate::prover::Challenge;
+use crate::prover::{Caller, Challenge};
 use crate::rpc::{exactly_32, nonce, unavailable};
 
 /// On the mutual TLS listener.
@@ -39,7 +39,11 @@ impl EvidenceService for EvidenceRequests {
         let listener = manifest.listener_of(&caller, &leaf).ok_or_else(unknown_key)?;
         let binder = binder(request.binding(), &request.exporter, leaf, listener)?;
         let challenge = Challenge { purpose: Purpose::Fresh, nonce, binder };
-        let proof = self.authority.prove(&challenge, &manifest).await.map_err(|error| unavailable(&error))?;
+        let proof = self
+            .authority
+            .prove(Caller::Public, &challenge, &manifest)
+            .await
+            .map_err(|error| unavailable(&error))?;
         Ok(Response::new(CollectEvidenceResponse { bundle: proof.bundle.into() }))
     }
 

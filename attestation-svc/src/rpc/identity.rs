@@ -21,7 +21,7 @@ use tracing::info;
 use crate::authority::Authority;
 use crate::enrolment::Holder;
 use crate::manifest::hash;
-use crate::prover::Challenge;
+use crate::prover::{Caller, Challenge};
 use crate::rpc::{Answers, internal, nonce, session, unavailable};
 
 /// On an enrolment socket.
@@ -48,7 +48,10 @@ impl IdentityService for Identities {
         let manifest = authority.manifests.set_listener_keys(&id, &listed);
         let binder = Binder::enrolment(key.spki_sha256(), &format!("enrol/{role}"));
         let challenge = Challenge { purpose: Purpose::Peer, nonce, binder };
-        let proof = authority.prove(&challenge, &manifest).await.map_err(|error| unavailable(&error))?;
+        let proof = authority
+            .prove(Caller::Inside, &challenge, &manifest)
+            .await
+            .map_err(|error| unavailable(&error))?;
 
         let now = authority.clock.unix();
         let svid = authority.ca.issue_svid(role, &key, now).map_err(internal)?;

@@ -8,6 +8,7 @@ use mtls::Role;
 use proto::attestation::v1::{Binding, CollectEvidenceRequest, CollectKeyManifestRequest};
 use proto::reason;
 use snp_evidence::{Binder, KeyManifest, PUBLIC_LISTENER, Purpose};
+use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::peer::{NONCE, Peer, assert_refused};
@@ -150,6 +151,39 @@ async fn a_device_that_fails_fails_the_call_and_not_the_service() {
     assert_refused(refused, Code::Unavailable, reason::EVIDENCE_UNAVAILABLE);
     world.device.absent.store(false, Ordering::SeqCst);
     link.evidence().collect_evidence(request(&gateway)).await.unwrap();
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_strangers_keeps_nobody_from_enrolling() {
+    let world = World::new();
+    let service = world.start().await;
+    let gateway = Peer::new(Role::Gateway);
+    let (kept, enrolled) = gateway.hold(&world).await;
+    let link = service.mutual(&enrolled).await;
+    let held = world.device.hold();
+    let mut crowd = JoinSet::new();
+    for _ in 0..66 {
+        let (mut evidence, request) = (link.evidence(), request(&gateway));
+        crowd.spawn(async move { evidence.collect_evidence(request).await });
+    }
+    let refused = crowd.join_next().await.unwrap().unwrap();
+    assert_refused(refused, Code::Unavailable, reason::EVIDENCE_UNAVAILABLE);
+
+    drop(kept);
+    let successor = Peer::new(Role::Gateway);
+    let again = successor.hold(&world);
+    // The new key is in the manifest: the enrolment asks for its report.
+    let listed = async {
+        let mut manifest = enrolled.bundle.manifest_bytes().to_vec();
+        while manifest == enrolled.bundle.manifest_bytes() {
+            let answer = link.evidence().collect_key_manifest(CollectKeyManifestRequest {}).await.unwrap();
+            manifest = answer.into_inner().key_manifest.into();
+        }
+        drop(held);
+    };
+    tokio::join!(again, listed);
+    assert!(crowd.join_all().await.iter().all(Result::is_ok));
     service.stop().await;
 }
 

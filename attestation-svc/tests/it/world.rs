@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use attestation_svc::{Config, run};
@@ -45,6 +46,16 @@ pub(crate) struct Device {
     pub(crate) format: EvidenceFormat,
     pub(crate) with_vcek: bool,
     pub(crate) absent: Arc<AtomicBool>,
+    hold: Arc<Mutex<Option<Receiver<()>>>>,
+}
+
+impl Device {
+    /// From now on no report is made until the answer is dropped.
+    pub(crate) fn hold(&self) -> Sender<()> {
+        let (held, hold) = channel();
+        *self.hold.lock().unwrap() = Some(hold);
+        held
+    }
 }
 
 impl std::fmt::Debug for Device {
@@ -59,6 +70,9 @@ impl Platform for Device {
     }
 
     fn evidence(&self, report_data: &[u8; 64]) -> Result<Evidence, PlatformError> {
+        if let Some(hold) = &*self.hold.lock().unwrap() {
+            hold.recv().unwrap_err();
+        }
         if self.absent.load(Ordering::SeqCst) {
             return Err(PlatformError::Absent { place: "/dev/none".to_owned() });
         }
@@ -111,6 +125,7 @@ impl World {
             format: EvidenceFormat::SimulatedAmdSevSnp,
             with_vcek: true,
             absent: Arc::default(),
+            hold: Arc::default(),
         };
         Self { folder, device, roots: roots(), clock: Arc::new(ManualClock::new(NOW)) }
     }
