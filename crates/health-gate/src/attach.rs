@@ -149,12 +149,16 @@ impl Drop for Attachment {
     }
 }
 
-/// The token's epoch, and its end on the boot clock, counted from now.
+/// The token's epoch, and its end on the boot clock, counted from when a token as new first came.
 fn judge(holder: &Holder, peer: &Peer, token: &str) -> Result<(u64, std::time::Duration), Status> {
     let (clock, trust) = (holder.clock(), holder.trust());
-    let now = clock.boot();
-    let token = trust.borrow().peer_token(token, peer, clock.unix()).map_err(token_refused)?;
-    Ok((token.claims().hep, now + token.remaining(clock.unix())))
+    let (now, unix) = (clock.boot(), clock.unix());
+    let token = trust.borrow().peer_token(token, peer, unix).map_err(token_refused)?;
+    let end = holder.shown().end(&peer.spki, token.claims().iat, now + token.remaining(unix));
+    if end <= now {
+        return Err(token_refused(TokenError::Expired));
+    }
+    Ok((token.claims().hep, end))
 }
 
 fn token_refused(error: TokenError) -> Status {

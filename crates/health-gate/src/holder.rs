@@ -18,6 +18,7 @@ use crate::{
     gate::Gate,
     random::Backoff,
     session::{OwnToken, Session},
+    shown::Shown,
     trust::Trust,
 };
 
@@ -60,6 +61,7 @@ struct Shared {
     trust: watch::Sender<Arc<Trust>>,
     token: watch::Sender<OwnToken>,
     epoch: watch::Sender<u64>,
+    shown: Shown,
     clock: Arc<dyn Clock>,
     tracker: TaskTracker,
 }
@@ -181,6 +183,7 @@ impl Shared {
             trust: watch::Sender::new(Arc::new(first.enrolment.trust.clone())),
             token: watch::Sender::new(token),
             epoch: watch::Sender::new(1),
+            shown: Shown::default(),
             clock,
             tracker: enroller.tracker.clone(),
         }
@@ -197,6 +200,9 @@ impl Shared {
         self.material.set(svid.clone(), trust_bundle.clone(), &instance.0, &instance.1)?;
         self.listeners.store(Arc::new(listeners.clone()));
         self.trust.send_replace(Arc::new(trust.clone()));
+        if new_epoch {
+            self.shown.clear();
+        }
         self.renewed(session, Some(token));
         if new_epoch {
             self.epoch.send_modify(|epoch| *epoch += 1);
@@ -264,6 +270,10 @@ impl Holder {
 
     pub(crate) fn trust(&self) -> watch::Receiver<Arc<Trust>> {
         self.shared.trust.subscribe()
+    }
+
+    pub(crate) fn shown(&self) -> &Shown {
+        &self.shared.shown
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

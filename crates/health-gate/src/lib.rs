@@ -28,6 +28,7 @@ mod layer;
 mod lease;
 mod random;
 mod session;
+mod shown;
 mod term;
 mod trust;
 

@@ -168,8 +168,15 @@ type Raw = BackendServiceClient<
 
 /// An `Attach` stream, open in both directions.
 struct Attached {
-    _tokens: mpsc::Sender<AttachRequest>,
+    tokens: mpsc::Sender<AttachRequest>,
     answers: Streaming<AttachResponse>,
+}
+
+impl Attached {
+    /// Shows another token; one that waits already is as good.
+    fn renew(&self, token: &str) {
+        drop(self.tokens.try_send(AttachRequest { health_token: token.to_owned() }));
+    }
 }
 
 /// Shows one token on an `Attach` stream that stays open; the answer, or the refusal.
@@ -178,7 +185,7 @@ async fn show(client: &mut Raw, token: &str) -> Result<Attached, Status> {
     tokens.try_send(AttachRequest { health_token: token.to_owned() }).unwrap();
     let mut answers = soon(client.attach(ReceiverStream::new(queue))).await?.into_inner();
     soon(answers.message()).await?.unwrap();
-    Ok(Attached { _tokens: tokens, answers })
+    Ok(Attached { tokens, answers })
 }
 
 fn refusal<T>(answer: Result<T, Status>) -> (String, String) {
