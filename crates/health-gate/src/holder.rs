@@ -110,7 +110,7 @@ async fn first_session(enroller: &Enroller, limit: Duration) -> Result<(Session,
     let until = Instant::now() + limit;
     let (mut backoff, mut last) = (Backoff::default(), None);
     loop {
-        match timeout_at(until, Box::pin(Session::establish(enroller))).await {
+        match timeout_at(until, Box::pin(Session::establish(enroller, None))).await {
             Ok(Ok(session)) => return Ok(session),
             Ok(Err(error)) if error.exit().is_some() => return Err(refused(error)),
             Ok(Err(error)) => last = Some(error),
@@ -161,13 +161,17 @@ impl Keeper {
         loop {
             match session.step(&self.enroller).await {
                 Ok(token) => self.shared.renewed(&session, token),
-                Err(error) => return error,
+                Err(error) => {
+                    self.shared.revoked(&session);
+                    return error;
+                }
             }
         }
     }
 
     async fn enrol(&self) -> Result<Session, EnrolError> {
-        let (session, token) = Box::pin(Session::establish(&self.enroller)).await?;
+        let known = Arc::clone(&self.shared.trust.borrow());
+        let (session, token) = Box::pin(Session::establish(&self.enroller, Some(known))).await?;
         self.shared.adopt(&session, token)?;
         Ok(session)
     }
@@ -212,6 +216,18 @@ impl Shared {
     }
 
     fn renewed(&self, session: &Session, token: Option<OwnToken>) {
+        self.revoked(session);
+        if let Some(token) = token {
+            self.token.send_replace(token);
+        }
+        if let Some(deadline) = session.lease.deadline() {
+            self.gate.open_until(deadline);
+        }
+    }
+
+    /// Puts the least epoch in force, and shuts where it makes the own token void. It counts even
+    /// where the rest of the answer that told it is refused.
+    fn revoked(&self, session: &Session) {
         let min_epoch = session.lease.min_epoch();
         self.trust.send_if_modified(|trust| {
             let raised = trust.min_epoch < min_epoch;
@@ -220,12 +236,8 @@ impl Shared {
             }
             raised
         });
-        if let Some(token) = token {
-            self.token.send_replace(token);
-        }
-        match session.lease.deadline() {
-            Some(deadline) => self.gate.open_until(deadline),
-            None => self.gate.close(),
+        if session.lease.deadline().is_none() {
+            self.gate.close();
         }
     }
 }

@@ -106,6 +106,11 @@ pub enum LeaseError {
 }
 
 impl Lease {
+    /// A lease of another stream of the same attestation-svc, which has already told `min_epoch`.
+    pub fn following(min_epoch: u64) -> Self {
+        Self { epoch: min_epoch, min_epoch, ..Self::default() }
+    }
+
     /// When the next heartbeat is due.
     pub fn next_due(&self) -> Duration {
         match self.last_sent {

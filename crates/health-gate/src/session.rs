@@ -13,6 +13,7 @@ use crate::{
     lease::{Answer, Answered, Lease},
     random,
     term::reached,
+    trust::Trust,
 };
 
 /// For the answer to the first heartbeat.
@@ -36,11 +37,16 @@ pub(crate) struct Session {
 pub(crate) type OwnToken = Arc<str>;
 
 impl Session {
-    /// Enrols and takes the first lease.
-    pub(crate) async fn establish(enroller: &Enroller) -> Result<(Self, OwnToken), EnrolError> {
+    /// Enrols and takes the first lease. What is `known` of the same start of attestation-svc holds
+    /// on: its least epoch does not go back.
+    pub(crate) async fn establish(
+        enroller: &Enroller,
+        known: Option<Arc<Trust>>,
+    ) -> Result<(Self, OwnToken), EnrolError> {
         let renew_at = enroller.clock.boot() + RENEW_IDENTITY;
         let enrolment = enroller.enrol().await?;
-        let mut lease = Lease::default();
+        let known = known.filter(|known| known.boot_seed == enrolment.trust.boot_seed);
+        let mut lease = Lease::following(known.map_or(0, |known| known.min_epoch));
         let (requests, queue) = mpsc::channel(QUEUE);
         beat(&mut lease, &requests, enroller)?;
         let mut client = HealthServiceClient::new(enrolment.connection.clone());

@@ -6,7 +6,7 @@ use health_gate::Lapsed;
 use mtls::Role;
 
 use crate::{
-    fake::Fake,
+    fake::{Fake, Lie},
     world::{World, soon, until_open},
 };
 
@@ -140,6 +140,44 @@ async fn a_raised_least_epoch_voids_the_token_until_there_is_a_new_one() {
     soon(tokens.renewed()).await;
     until_open(&holder.gate(), true).await;
     assert_eq!(permit.check(), Err(Lapsed));
+}
+
+#[tokio::test]
+async fn a_raised_least_epoch_counts_even_where_its_token_is_refused() {
+    let world = World::new();
+    let fake = Fake::start(&world);
+    let holder = world.hold(Role::Gateway).await;
+    let permit = holder.gate().permit().unwrap();
+    for beat in 2..=6 {
+        world.advance(5);
+        fake.heard(beat).await;
+    }
+    fake.authority.lie(Some(Lie::TokenNonce));
+    fake.authority.epoch.store(2, Ordering::SeqCst);
+    // The heartbeat of second 30 asks for a token. No more time passes.
+    world.advance(5);
+    soon(permit.lapsed()).await;
+}
+
+#[tokio::test]
+async fn the_least_epoch_does_not_go_back_with_a_new_enrolment() {
+    let world = World::new();
+    let fake = Fake::start(&world);
+    let holder = world.hold(Role::Gateway).await;
+    let mut tokens = holder.tokens();
+    fake.authority.epoch.store(2, Ordering::SeqCst);
+    world.advance(5);
+    until_open(&holder.gate(), false).await;
+    world.advance(1);
+    soon(tokens.renewed()).await;
+    fake.authority.epoch.store(1, Ordering::SeqCst);
+    fake.authority.hang_up.send_replace(());
+    // It is refused, and tried again.
+    soon(fake.authority.enrolled.subscribe().wait_for(|count| *count == 3)).await.unwrap();
+    world.advance(15);
+    assert!(!holder.gate().is_open());
+    fake.authority.epoch.store(2, Ordering::SeqCst);
+    until_open(&holder.gate(), true).await;
 }
 
 #[tokio::test]
