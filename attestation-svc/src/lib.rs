@@ -7,6 +7,7 @@
 //! - `enrolment.rs`: one unix socket per identity; the uid and the single holder behind it.
 //! - `ca.rs`: certificates. `mint.rs`: health tokens; no other code mints. `manifest.rs`: the list of
 //!   keys that reports vouch for. `prover.rs`: the one way to the secure processor.
+//! - `refusals.rs`: what the log says of refused evidence calls.
 //!
 //! Failure: what cannot be verified ends the process with the exit code of its class, before any
 //! key exists or any socket is open. After that, a failing secure processor fails the call that
@@ -23,6 +24,7 @@ mod error;
 mod manifest;
 mod mint;
 mod prover;
+mod refusals;
 mod rpc;
 mod server;
 

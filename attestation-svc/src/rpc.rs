@@ -11,7 +11,6 @@ use bytes::Bytes;
 use futures_util::Stream;
 use proto::reason;
 use tonic::{Code, Request, Status};
-use tracing::warn;
 
 use crate::enrolment::Session;
 use crate::prover::ProverError;
@@ -36,9 +35,8 @@ fn exactly_32(bytes: &Bytes) -> Option<[u8; 32]> {
     bytes.as_ref().try_into().ok()
 }
 
-/// The detail is the operator's; callers learn that it may pass.
+/// Outsiders learn only that it may pass; the detail is for the log of whoever calls this.
 fn unavailable(error: &ProverError) -> Status {
-    warn!(%error, "evidence cannot be had");
     let message = match error {
         ProverError::Crowded => "busy; retry",
         ProverError::Platform(_)

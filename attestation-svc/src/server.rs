@@ -26,6 +26,7 @@ use tracing::warn;
 
 use crate::authority::Authority;
 use crate::enrolment::{Identity, Session, Socket, Sockets};
+use crate::refusals::Refusals;
 use crate::rpc::evidence::EvidenceRequests;
 use crate::rpc::health::Leases;
 use crate::rpc::identity::Identities;
@@ -92,7 +93,8 @@ async fn enrolment(authority: &Arc<Authority>, identity: Identity, shutdown: &Ca
 }
 
 async fn evidence(authority: &Arc<Authority>) -> Server {
-    let requests = EvidenceRequests { authority: Arc::clone(authority) };
+    let refusals = Arc::new(Refusals::new(Arc::clone(&authority.clock)));
+    let requests = EvidenceRequests { authority: Arc::clone(authority), refusals };
     let (health, grpc_health) = health_reporter();
     health.set_serving::<EvidenceServiceServer<EvidenceRequests>>().await;
     let router: Router = Routes::new(grpc_health)

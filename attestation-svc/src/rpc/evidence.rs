@@ -17,12 +17,14 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::authority::Authority;
 use crate::prover::{Caller, Challenge};
+use crate::refusals::Refusals;
 use crate::rpc::{exactly_32, nonce, unavailable};
 
 /// On the mutual TLS listener.
 #[derive(Debug, Clone)]
 pub(crate) struct EvidenceRequests {
     pub(crate) authority: Arc<Authority>,
+    pub(crate) refusals: Arc<Refusals>,
 }
 
 #[tonic::async_trait]
@@ -39,11 +41,9 @@ impl EvidenceService for EvidenceRequests {
         let listener = manifest.listener_of(&caller, &leaf).ok_or_else(unknown_key)?;
         let binder = binder(request.binding(), &request.exporter, leaf, listener)?;
         let challenge = Challenge { purpose: Purpose::Fresh, nonce, binder };
-        let proof = self
-            .authority
-            .prove(Caller::Public, &challenge, &manifest)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let proof = self.authority.prove(Caller::Public, &challenge, &manifest).await;
+        let proof =
+            proof.inspect_err(|error| self.refusals.log(error)).map_err(|error| unavailable(&error))?;
         Ok(Response::new(CollectEvidenceResponse { bundle: proof.bundle.into() }))
     }
 

@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use service_runtime::CancellationToken;
 use snp_evidence::{Binder, PUBLIC_LISTENER, Purpose};
 use tonic::{Code, Request, Response, Status};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::authority::Authority;
 use crate::enrolment::Holder;
@@ -48,9 +48,9 @@ impl IdentityService for Identities {
         let manifest = authority.manifests.set_listener_keys(&id, &listed);
         let binder = Binder::enrolment(key.spki_sha256(), &format!("enrol/{role}"));
         let challenge = Challenge { purpose: Purpose::Peer, nonce, binder };
-        let proof = authority
-            .prove(Caller::Inside, &challenge, &manifest)
-            .await
+        let proof = authority.prove(Caller::Inside, &challenge, &manifest).await;
+        let proof = proof
+            .inspect_err(|error| warn!(%error, identity = %id, "no evidence for an enrolment"))
             .map_err(|error| unavailable(&error))?;
 
         let now = authority.clock.unix();
