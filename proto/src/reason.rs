@@ -1,5 +1,5 @@
 //! Stable reasons: `google.rpc.ErrorInfo.reason`, and `code` in the HTTP
-//! dialects' error bodies. `docs/errors.md` tells what each means and how to mend it.
+//! dialects' error bodies.
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident;)*) => {
@@ -65,8 +65,6 @@ reasons! {
     ADAPTER_UNAVAILABLE;
     /// The service is at its limit of connections or streams.
     OVERLOADED;
-    /// The service is stopping; retry elsewhere.
-    DRAINING;
     /// A defect in Cube; please report it.
     INTERNAL;
 }

@@ -4,16 +4,17 @@ mod backend;
 mod text;
 
 use std::{
-    fs,
+    fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::fs::DirBuilderExt,
     path::PathBuf,
     process::Command,
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
-use service_runtime::{SystemClock, shutdown_on_signals};
+use service_runtime::{CancellationToken, SystemClock, shutdown_on_signals};
 
 use crate::{
     files::{Files, Role},
@@ -41,7 +42,8 @@ const START: Duration = Duration::from_mins(1);
 /// Runs the demo to its end.
 pub async fn run(options: &Options) -> Result<()> {
     let shutdown = shutdown_on_signals()?;
-    let folder = Folder(std::env::temp_dir().join(format!("cube-demo-{}", std::process::id())));
+    end_with_stdin(shutdown.clone());
+    let folder = Folder::create()?;
     text::banner();
     text::progress("making a simulated machine under a root of its own");
     let chosen = choose(options)?;
@@ -49,7 +51,8 @@ pub async fn run(options: &Options) -> Result<()> {
     let mut stack = Stack::new(files)?;
     text::progress("starting attestation-svc, backend-adapter and inference-gateway");
     stack.start_all(START)?;
-    let demo = Demo { url: format!("https://127.0.0.1:{}", chosen.gateway.port()), stack };
+    let url = format!("https://127.0.0.1:{}", chosen.gateway.port());
+    let demo = Demo { url, model: backend::first_model(&chosen)?, stack };
     demo.show(&options.prompt)?;
     if options.once {
         return Ok(());
@@ -62,6 +65,7 @@ pub async fn run(options: &Options) -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct Demo {
     url: String,
+    model: String,
     stack: Stack,
 }
 
@@ -100,7 +104,7 @@ impl Demo {
     }
 
     /// Stays up, and says what happens to the services.
-    async fn stay(mut self, shutdown: service_runtime::CancellationToken) -> Result<()> {
+    async fn stay(mut self, shutdown: CancellationToken) -> Result<()> {
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
@@ -129,6 +133,17 @@ const LAPSED: &str = "lapsed";
 /// Removed with the demo.
 struct Folder(PathBuf);
 
+impl Folder {
+    /// A new folder that nobody can have made before us.
+    fn create() -> Result<Self> {
+        let mut name = [0; 8];
+        aws_lc_rs::rand::fill(&mut name).map_err(|_| anyhow!("no random bytes"))?;
+        let path = std::env::temp_dir().join(format!("cube-demo-{}", hex::encode(name)));
+        fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| path.display().to_string())?;
+        Ok(Self(path))
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         // A folder in the temporary directory is no reason to fail at the end.
@@ -144,6 +159,15 @@ fn choose(options: &Options) -> Result<prepare::Options> {
         *port = free(*port)?;
     }
     Ok(chosen)
+}
+
+/// Whoever started the demo holds its standard input; where that ends, so does the demo.
+fn end_with_stdin(shutdown: CancellationToken) {
+    std::thread::spawn(move || {
+        // The end and an error are the same: nobody is there any more.
+        drop(io::copy(&mut io::stdin(), &mut io::sink()));
+        shutdown.cancel();
+    });
 }
 
 /// `wanted`, or the next free port after it.

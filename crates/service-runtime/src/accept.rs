@@ -65,7 +65,8 @@ pub enum Incoming {
 pub struct Limits {
     /// For the TLS handshake.
     pub handshake: Duration,
-    /// For an HTTP/1.1 request's headers.
+    /// For an HTTP/1.1 request's headers, the time before its first byte included: a kept connection
+    /// without a request ends after this, not after `idle`.
     pub headers: Duration,
     /// Between HTTP/2 pings, and for the answer to each.
     pub keep_alive: Duration,

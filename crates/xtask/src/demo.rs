@@ -60,7 +60,11 @@ fn show(options: &Options, backend: &str) -> Result<()> {
     if options.once {
         command.arg("--once");
     }
-    let status = command.stdin(Stdio::null()).status().context("the demo cannot be started")?;
+    // It ends when its standard input does, so it never outlives us.
+    let mut child = command.stdin(Stdio::piped()).spawn().context("the demo cannot be started")?;
+    let stdin = child.stdin.take();
+    let status = child.wait()?;
+    drop(stdin);
     ensure!(status.success(), "the demo ended with {status}");
     Ok(())
 }
