@@ -1,17 +1,42 @@
 //! Benchmarks: `cargo xtask bench NAME`.
 
+use std::process::Command;
+
 use anyhow::{Result, bail};
 
-use crate::shell::{cargo, run};
+use crate::shell::{binaries, cargo, output, run, workspace};
+
+/// Each is an example of that name in the crate beside it.
+const BENCHES: &[(&str, &str)] = &[("verify", "snp-evidence")];
 
 /// Runs one benchmark; it prints a table and writes `target/bench/NAME.json`.
 pub(crate) fn run_named(name: &str) -> Result<()> {
-    match name {
-        "gate" => run_release("gate"),
-        other => bail!("no benchmark {other:?}; there is: gate"),
-    }
+    let Some((_, package)) = BENCHES.iter().find(|(known, _)| *known == name) else {
+        let known: Vec<_> = BENCHES.iter().map(|(known, _)| *known).collect();
+        bail!("no benchmark {name:?}; there is: {}", known.join(", "));
+    };
+    let file = binaries()?.with_file_name("bench").join(format!("{name}.json"));
+    let example = ["run", "--locked", "--release", "--package", package, "--example", name, "--"];
+    run(cargo(&example).arg(commit()?).arg(file))
 }
 
-fn run_release(example: &str) -> Result<()> {
-    run(&mut cargo(&["run", "--locked", "--release", "--package", "health-gate", "--example", example]))
+/// What is measured, marked where the tree differs from it.
+fn commit() -> Result<String> {
+    let mut git = Command::new("git");
+    git.current_dir(workspace()).args(["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]);
+    Ok(String::from_utf8(output(&mut git)?)?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_benchmark_is_there_and_no_other_runs() {
+        for (name, package) in BENCHES {
+            assert!(workspace().join(format!("crates/{package}/examples/{name}.rs")).is_file(), "{name}");
+        }
+        let error = run_named("absent").unwrap_err().to_string();
+        assert!(BENCHES.iter().all(|(name, _)| error.contains(name)), "{error}");
+    }
 }

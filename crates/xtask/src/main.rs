@@ -26,7 +26,7 @@ enum Command {
     Ci,
     /// A benchmark with its baseline in the same run.
     Bench {
-        /// Which one: gate.
+        /// Which one: verify.
         name: String,
     },
     /// Generates Rust from the .proto files.

@@ -79,9 +79,10 @@ pub(super) fn pinned_root(s: &Subject<'_>) -> Judged {
     let Some(set) = s.roots.of(product) else {
         return Ok(Finding::of(false, format!("no roots for {product}"), expected));
     };
-    let met = sha256(&set.ark) == set.pins.ark && sha256(&set.ask) == set.pins.ask;
+    let ark = sha256(&set.ark);
+    let met = ark == set.pins.ark && sha256(&set.ask) == set.pins.ask;
     let kind = if s.roots.is_simulated() { "simulator" } else { "AMD" };
-    Ok(Finding::of(met, format!("{kind} ARK {}", hex::encode(sha256(&set.ark))), expected))
+    Ok(Finding::of(met, format!("{kind} ARK {}", hex::encode(ark)), expected))
 }
 
 pub(super) fn offered_ca(s: &Subject<'_>) -> Judged {
