@@ -94,16 +94,8 @@ pub(crate) struct ReportArgs {
 #[derive(Debug, Args)]
 #[command(after_help = CHAT_HELP)]
 pub(crate) struct ChatArgs {
-    /// The gateway: https://HOST:PORT.
-    #[arg(value_name = "URL")]
-    pub(crate) url: Target,
-    /// What you demand of software and machine (TOML).
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy: PathBuf,
     #[command(flatten)]
-    pub(crate) roots: RootArgs,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) gateway: GatewayArgs,
     /// The model; the gateway's first where left out.
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
@@ -118,6 +110,13 @@ pub(crate) struct ChatArgs {
 #[derive(Debug, Args)]
 #[command(after_help = TRUST_HELP)]
 pub(crate) struct TrustArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
+}
+
+/// Which gateway, and what must hold before anything is said to it.
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArgs {
     /// The gateway: https://HOST:PORT.
     #[arg(value_name = "URL")]
     pub(crate) url: Target,

@@ -1,11 +1,9 @@
 //! From an address to evidence, and on to a verified channel: what the commands share.
 
-use std::path::Path;
-
 use attested_client::{AttestedChannel, Binding, Error, Offer, Target, Unattested, fresh_nonce};
 
 use crate::{
-    args::{RootArgs, ServerArgs},
+    args::{GatewayArgs, ServerArgs},
     failure::Failure,
     input, table,
     verdict::{self, Judgement, Scope},
@@ -28,16 +26,11 @@ pub(crate) async fn ask(
 }
 
 /// The channel exists only where the policy accepted it.
-pub(crate) async fn connect(
-    url: &Target,
-    server: &ServerArgs,
-    roots: &RootArgs,
-    policy: &Path,
-) -> Result<(Judgement, Option<AttestedChannel>), Failure> {
-    let policy = input::policy(policy)?;
-    let roots = input::roots(roots)?;
+pub(crate) async fn connect(to: &GatewayArgs) -> Result<(Judgement, Option<AttestedChannel>), Failure> {
+    let policy = input::policy(&to.policy)?;
+    let roots = input::roots(&to.roots)?;
     let with = Yardstick { roots, policy, policy_given: true, now: input::now() };
-    let offer = ask(url, server, Binding::TlsExporter, None).await?;
+    let offer = ask(&to.url, &to.server, Binding::TlsExporter, None).await?;
     let context = with.context(Scope::Connection, says_simulated(offer.bundle()));
     let outcome = offer.appraise(&with.roots, &with.policy, with.now);
     let facts = outcome.as_ref().map(|channel| &**channel.verified().report());

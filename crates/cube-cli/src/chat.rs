@@ -24,7 +24,7 @@ const UNARY: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(args: ChatArgs) -> Result<u8, Failure> {
     let messages = messages(&args)?;
-    let (judgement, channel) = connect(&args.url, &args.server, &args.roots, &args.policy).await?;
+    let (judgement, channel) = connect(&args.gateway).await?;
     let Some(channel) = channel else {
         table::summary(&judgement, &mut table::stderr())?;
         return Ok(judgement.exit_code());

@@ -10,7 +10,7 @@ use crate::{args::TrustArgs, ask::connect, failure::Failure, table};
 const LINE: usize = 64;
 
 pub(crate) async fn run(args: TrustArgs) -> Result<u8, Failure> {
-    let (judgement, channel) = connect(&args.url, &args.server, &args.roots, &args.policy).await?;
+    let (judgement, channel) = connect(&args.gateway).await?;
     let Some(channel) = channel else {
         table::summary(&judgement, &mut table::stderr())?;
         return Ok(judgement.exit_code());

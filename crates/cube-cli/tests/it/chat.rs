@@ -76,10 +76,14 @@ impl ModelService for Model {
 }
 
 async fn chat(model: Model, prompt: &str) -> Run {
-    let gateway = Gateway::start(Behaviour::Honest, model).await;
+    chat_with(&Gateway::start(Behaviour::Honest, model).await, &[prompt], "").await
+}
+
+/// With the simulator's root allowed.
+async fn chat_with(gateway: &Gateway, more: &[&str], stdin: &str) -> Run {
     let (url, world) = (gateway.url(), world());
-    cube(&["chat", &url, "--policy", world.policy_file(), "--allow-simulated", world.root_file(), prompt])
-        .await
+    let args = ["chat", &url, "--policy", world.policy_file(), "--allow-simulated", world.root_file()];
+    cube_reading(&[&args, more].concat(), stdin).await
 }
 
 #[tokio::test]
@@ -92,18 +96,7 @@ async fn words_arrive_over_the_verified_connection() {
 #[tokio::test]
 async fn the_prompt_may_come_from_stdin_and_instructions_before_it() {
     let gateway = Gateway::behaving(Behaviour::Honest).await;
-    let (url, world) = (gateway.url(), world());
-    let args = [
-        "chat",
-        &url,
-        "--policy",
-        world.policy_file(),
-        "--allow-simulated",
-        world.root_file(),
-        "--system",
-        "Be brief. ",
-    ];
-    let run = cube_reading(&args, "Why?").await;
+    let run = chat_with(&gateway, &["--system", "Be brief. "], "Why?").await;
     assert_eq!((run.code, run.stdout.trim()), (0, "Be brief. Why?"), "{}", run.stderr);
 }
 
@@ -120,18 +113,8 @@ async fn an_answer_that_fails_in_mid_stream_fails_the_command() {
 #[tokio::test]
 async fn no_prompt_leaves_where_the_evidence_is_refused() {
     let gateway = Gateway::behaving(Behaviour::OtherNonce).await;
-    let (url, world) = (gateway.url(), world());
-    let run = cube(&[
-        "chat",
-        &url,
-        "--policy",
-        world.policy_file(),
-        "--allow-simulated",
-        world.root_file(),
-        "secret",
-    ])
-    .await;
+    let run = chat_with(&gateway, &["secret"], "").await;
     assert_eq!((run.code, run.stdout.as_str()), (13, ""), "{}", run.stderr);
-    let run = cube(&["chat", &url, "--policy", world.policy_file(), "secret"]).await;
+    let run = cube(&["chat", &gateway.url(), "--policy", world().policy_file(), "secret"]).await;
     assert_eq!((run.code, run.stdout.as_str()), (14, ""), "{}", run.stderr);
 }
