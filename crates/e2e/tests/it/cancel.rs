@@ -2,6 +2,7 @@
 
 use e2e::fake_backend::{Head, Script, Step};
 use proto::inference::v1::{ChatRequest, inference_service_client::InferenceServiceClient};
+use tokio::io::AsyncWriteExt;
 
 use crate::{
     chain::post,
@@ -34,6 +35,25 @@ async fn leaving_closes_the_backend_connection() {
         let mut stream = rig.stream_chat().await.unwrap();
         stream.message().await.unwrap().unwrap();
         drop(stream);
+        rig.backend.closed(connection).await.unwrap();
+    }
+}
+
+/// A client of the older protocol leaves in the silence of a long prompt, streamed and not.
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_over_http_1_closes_the_backend_connection() {
+    let rig = Rig::serving("openai").await;
+    for (connection, stream) in [true, false].into_iter().enumerate() {
+        rig.backend.script(Script::head(Head::Never));
+        let mut tls = rig.http1().await;
+        let body = format!(
+            "{{\"model\":\"fake\",\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}]}}"
+        );
+        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: cube\r\ncontent-type: application/json\r\n";
+        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        tls.write_all(request.as_bytes()).await.unwrap();
+        rig.backend.received(connection).await.unwrap();
+        drop(tls);
         rig.backend.closed(connection).await.unwrap();
     }
 }

@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::{
-        LazyLock,
+        Arc, LazyLock,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -21,6 +21,8 @@ use service_runtime::{BackendAddress, Clock, SystemClock};
 use snp_evidence::{Policy, TrustRoots, UnixTime};
 use snp_simulator::SimulatedRoot;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::Streaming;
 
 /// Generous: nothing here is decided by how fast it is.
@@ -87,6 +89,17 @@ impl Rig {
         let offer = dialled.ask(fresh_nonce().unwrap(), Binding::TlsExporter).await.unwrap();
         let now = UnixTime(SystemClock.unix());
         offer.appraise(&self.roots(), &self.policy(), now).unwrap()
+    }
+
+    /// A stock TLS connection that speaks HTTP/1.1; it trusts the CA that the evidence vouches for.
+    pub(crate) async fn http1(&self) -> TlsStream<TcpStream> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.channel().await.ca_certificate().unwrap().clone()).unwrap();
+        mtls::install_crypto_provider();
+        let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let stream = TcpStream::connect((self.ip, 8443)).await.unwrap();
+        TlsConnector::from(Arc::new(config)).connect(self.ip.into(), stream).await.unwrap()
     }
 
     pub(crate) async fn stream_chat(&self) -> Result<Streaming<StreamChatResponse>, tonic::Status> {
