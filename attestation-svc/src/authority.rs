@@ -1,5 +1,6 @@
 //! What exists only after the evidence was accepted: all that can vouch for anybody.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest::SHA256;
@@ -39,8 +40,8 @@ pub(crate) struct Authority {
 struct OwnIdentity {
     key: Arc<ServiceKey>,
     material: Material,
-    /// Seconds since 1970.
-    renew_at: Mutex<i64>,
+    /// What the clock shows in the first half of the certificate's life, in seconds since 1970.
+    fresh: Mutex<Range<i64>>,
 }
 
 /// What a boot that went well hands over.
@@ -67,7 +68,7 @@ impl Authority {
         let own = OwnIdentity {
             key: Arc::new(ServiceKey::generate()?),
             material: Material::new(Arc::clone(&clock)),
-            renew_at: Mutex::new(i64::MIN),
+            fresh: Mutex::new(0..0),
         };
         let (public_names, policy_sha256) = (config.measured.public_names.clone(), config.policy.sha256());
         Ok(Self { ca, manifests, public_names, clock, mint, prover, claims, measurement, policy_sha256, own })
@@ -118,13 +119,16 @@ impl Authority {
         })
     }
 
-    /// Mutual TLS with an SVID that has at least half its life before it.
+    /// Mutual TLS with an SVID that is in the first half of its life.
+    ///
+    /// A clock that was set back past the date of issue asks for a new one as well: peers judge
+    /// dates by the same clock, and would find the old one not valid yet until it had caught up.
     pub(crate) fn server_tls(&self) -> Option<ServerTls> {
         let now = self.clock.unix();
-        let mut renew_at = self.own.renew_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if now >= *renew_at {
+        let mut fresh = self.own.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if !fresh.contains(&now) {
             self.renew(now).inspect_err(|error| error!(%error, "own certificate cannot be renewed")).ok()?;
-            *renew_at = now.saturating_add(LEAF_LIFE / 2);
+            *fresh = now..now.saturating_add(LEAF_LIFE / 2);
         }
         self.own.material.server_tls()
     }

@@ -20,8 +20,11 @@ pub(crate) const LEAF_LIFE: i64 = 3600;
 /// Seconds that the CA certificate lives. Its key ends with the process, which is its real bound;
 /// the date only has to outlast that.
 const CA_LIFE: i64 = 366 * 24 * 3600;
-/// Seconds that certificates are dated back, for relying parties whose clock is behind.
+/// Seconds that a leaf is dated back, for relying parties whose clock is behind.
 const BACKDATE: i64 = 300;
+/// Seconds that the CA certificate is dated back. It cannot be made anew before the next start, so
+/// it has to stay valid where the clock was ahead at boot and is then set right.
+const CA_BACKDATE: i64 = 24 * 3600;
 
 /// Issues the certificates of one boot.
 pub(crate) struct Ca {
@@ -37,7 +40,7 @@ impl Ca {
         let spki = pair.public_key().as_der().map_err(|_| CaError::Key)?.as_ref().to_vec();
         let own = SpiffeId::new(trust_domain, &instance(boot_seed, &spki), Role::Attestation)?;
 
-        let mut params = params(&format!("Cube CVM {}", own.instance()), now, CA_LIFE)?;
+        let mut params = params(&format!("Cube CVM {}", own.instance()), now, CA_BACKDATE, CA_LIFE)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, CaKey(pair))?;
@@ -100,7 +103,7 @@ impl Ca {
         request: &CertificateRequest,
         now: i64,
     ) -> Result<CertificateDer<'static>, CaError> {
-        let mut params = params(common_name, now, LEAF_LIFE)?;
+        let mut params = params(common_name, now, BACKDATE, LEAF_LIFE)?;
         // Says "not a CA" and, with it, carries a subject key identifier.
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
@@ -117,13 +120,13 @@ impl fmt::Debug for Ca {
     }
 }
 
-fn params(common_name: &str, now: i64, life: i64) -> Result<CertificateParams, CaError> {
+fn params(common_name: &str, now: i64, backdate: i64, life: i64) -> Result<CertificateParams, CaError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
     params.serial_number = Some(serial()?);
-    params.not_before = date(now - BACKDATE)?;
-    params.not_after = date(now + life)?;
+    params.not_before = date(now.saturating_sub(backdate))?;
+    params.not_after = date(now.saturating_add(life))?;
     Ok(params)
 }
 

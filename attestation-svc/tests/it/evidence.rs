@@ -7,12 +7,13 @@ use bytes::Bytes;
 use mtls::Role;
 use proto::attestation::v1::{Binding, CollectEvidenceRequest, CollectKeyManifestRequest};
 use proto::reason;
+use service_runtime::Clock;
 use snp_evidence::{Binder, KeyManifest, PUBLIC_LISTENER, Purpose};
 use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::peer::{NONCE, Peer, assert_refused};
-use crate::world::World;
+use crate::world::{NOW, World};
 
 /// `grpc.health.v1.HealthCheckResponse.ServingStatus`.
 const SERVING: i32 = 1;
@@ -197,6 +198,26 @@ async fn the_services_own_certificate_is_renewed_in_time() {
         let link = service.mutual(&enrolled).await;
         link.evidence().collect_key_manifest(CollectKeyManifestRequest {}).await.unwrap();
         world.clock.advance(Duration::from_mins(31));
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_at_boot_can_be_set_right() {
+    let world = World::new();
+    // Simulated AMD certificates, made at NOW, live a day.
+    let hour = 3600;
+    world.clock.set_unix(NOW + 23 * hour);
+    let service = world.start().await;
+    let gateway = Peer::new(Role::Gateway);
+    for ahead in [23 * hour, 20 * hour, 0] {
+        world.clock.set_unix(NOW + ahead);
+        let (_kept, enrolled) = gateway.hold(&world).await;
+        let link = service.mutual(&enrolled).await;
+        link.evidence().collect_key_manifest(CollectKeyManifestRequest {}).await.unwrap();
+        // What rustls does not look at, since the CA is its anchor, others do.
+        let (_, ca) = x509_parser::parse_x509_certificate(&enrolled.answer.trust_bundle[0]).unwrap();
+        assert!(ca.validity().not_before.timestamp() <= world.clock.unix());
     }
     service.stop().await;
 }
