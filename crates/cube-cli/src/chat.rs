@@ -39,7 +39,9 @@ pub(crate) async fn run(args: ChatArgs) -> Result<u8, Failure> {
     let mut client = InferenceServiceClient::new(channel);
     let call = client.stream_chat(StreamChatRequest { spec: Some(spec) });
     let events = within(FIRST_EVENT, call).await?.into_inner();
-    answer::print(events).await
+    answer::print(events).await?;
+    // A whole answer does not make more of the verdict than it was.
+    Ok(judgement.exit_code())
 }
 
 fn messages(args: &ChatArgs) -> Result<Vec<Message>, Failure> {

@@ -13,7 +13,7 @@ use crate::{
 
 /// Words go to stdout, reasoning and counts to stderr. A stream that ends
 /// without `Finished`, or loses an event, is a failed answer.
-pub(super) async fn print(mut events: Streaming<StreamChatResponse>) -> Result<u8, Failure> {
+pub(super) async fn print(mut events: Streaming<StreamChatResponse>) -> Result<(), Failure> {
     let mut answer = Answer::to(table::stdout(), table::stderr());
     let ended = loop {
         match within(answer.patience(), events.message()).await {
@@ -28,7 +28,7 @@ pub(super) async fn print(mut events: Streaming<StreamChatResponse>) -> Result<u
     };
     // The answer's own line ends before anything is said about it.
     answer.words.words("\n")?;
-    ended.and_then(|()| answer.end()).map(|()| 0)
+    ended.and_then(|()| answer.end())
 }
 
 struct Answer<W, A> {
