@@ -14,4 +14,5 @@ mod identity;
 mod model;
 mod refusals;
 mod rig;
+mod samples;
 mod stock_clients;
