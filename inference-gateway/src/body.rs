@@ -1,18 +1,27 @@
-//! Bounds on the body of a request: how large, and how long in coming.
+//! Bounds on the body of a request: how large, how long in coming, and how much of
+//! all bodies together.
 
 use std::{
     fmt,
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
-use axum::body::Body as AxumBody;
+use axum::{
+    body::Body as AxumBody,
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
 use bytes::{Buf, Bytes};
-use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use proto::reason;
-use tokio::time::Sleep;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Sleep,
+};
 use tonic::{Code, Status};
 
 /// A request body within its bounds; past them it ends with a [`Status`].
@@ -21,16 +30,60 @@ pub(crate) struct Bounded {
     room: usize,
     over: Pin<Box<Sleep>>,
     limit: Duration,
+    share: Arc<Share>,
 }
 
-/// Bounds the body of `request` to `bytes`, all there within `time`.
-pub(crate) fn bounded(request: Request<AxumBody>, bytes: usize, time: Duration) -> Request<AxumBody> {
-    if request.body().is_end_stream() {
-        return request;
+/// Bounds on every body that goes through one layer.
+#[derive(Clone)]
+pub(crate) struct Bounds {
+    bytes: usize,
+    time: Duration,
+    all: Arc<Semaphore>,
+}
+
+impl Bounds {
+    /// Each body up to `bytes`, all there within `time`; all of them together up to `all` bytes.
+    pub(crate) fn new(bytes: usize, time: Duration, all: usize) -> Self {
+        Self { bytes, time, all: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))) }
     }
-    request.map(|inner| {
-        AxumBody::new(Bounded { inner, room: bytes, over: Box::pin(tokio::time::sleep(time)), limit: time })
-    })
+}
+
+/// Bounds the body of `request`. What came of it counts until the answer has a head:
+/// by then the request is decoded and passed on, or refused, or given up.
+pub(crate) async fn bounded(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let share = Arc::new(Share { all: bounds.all, held: Mutex::default() });
+    let (room, limit) = (bounds.bytes, bounds.time);
+    let over = Box::pin(tokio::time::sleep(limit));
+    let bounded = |inner| AxumBody::new(Bounded { inner, room, over, limit, share: share.clone() });
+    let response = next.run(request.map(bounded)).await;
+    share.give_back();
+    response
+}
+
+/// What one body takes of the bytes of all.
+struct Share {
+    all: Arc<Semaphore>,
+    held: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Share {
+    fn take(&self, bytes: usize) -> Result<(), Status> {
+        let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;
+        let more = self.all.clone().try_acquire_many_owned(bytes).map_err(|_| overloaded())?;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.as_mut() {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        Ok(())
+    }
+
+    fn give_back(&self) {
+        drop(self.held.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 impl Body for Bounded {
@@ -61,6 +114,7 @@ impl Bounded {
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, axum::BoxError> {
         let size = frame.data_ref().map_or(0, Buf::remaining);
         self.room = self.room.checked_sub(size).ok_or_else(too_large)?;
+        self.share.take(size)?;
         Ok(frame)
     }
 }
@@ -75,6 +129,11 @@ impl fmt::Debug for Bounded {
 pub(crate) fn too_large() -> Status {
     let message = "the request body is larger than this gateway takes";
     proto::status(Code::ResourceExhausted, reason::REQUEST_TOO_LARGE, message)
+}
+
+fn overloaded() -> Status {
+    let message = "the gateway holds as many bytes of requests as it may; retry";
+    proto::status(Code::ResourceExhausted, reason::OVERLOADED, message)
 }
 
 fn slow(limit: Duration) -> Status {

@@ -35,6 +35,8 @@ pub struct Limits {
     pub unary: Duration,
     /// Largest request, and largest gathered answer, in bytes.
     pub body: usize,
+    /// Sum of all requests that wait for the head of their answer, in bytes.
+    pub bodies: usize,
     /// Largest event, in bytes.
     pub frame: usize,
 }
@@ -46,6 +48,7 @@ impl Default for Limits {
             stream_idle: Duration::from_mins(1),
             unary: Duration::from_mins(10),
             body: 32 << 20,
+            bodies: 512 << 20,
             frame: 1 << 20,
         }
     }

@@ -97,11 +97,14 @@ fn access(text: &str) -> Result<Access, &'static str> {
 
 fn answer_limits(settings: &mut Settings) -> AnswerLimits {
     let own = AnswerLimits::default();
+    let body = settings.count("limits.body_bytes", own.body);
     AnswerLimits {
         first_token: settings.seconds("limits.first_token_seconds", own.first_token),
         stream_idle: settings.seconds("limits.stream_idle_seconds", own.stream_idle),
         unary: settings.seconds("limits.unary_seconds", own.unary),
-        body: settings.count("limits.body_bytes", own.body),
+        body,
+        // Whoever allows larger requests means to take at least one.
+        bodies: settings.count("limits.bodies_bytes", own.bodies).max(body),
         frame: settings.count("limits.frame_bytes", own.frame),
     }
 }

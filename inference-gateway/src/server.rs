@@ -1,12 +1,12 @@
 //! The public listener: its routes and *the* layer stack.
 
-use std::{fmt, future::ready, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::Request,
-    middleware::{Next, from_fn, map_request},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use health_gate::{Gate, GateLayer};
@@ -24,7 +24,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_server::{HealthServer, SERVICE_NAME as HEALTH};
 
 use crate::{
-    body::{bounded, too_large},
+    body::{Bounds, bounded, too_large},
     chat::{Chat, Limits},
     evidence::{self, Attestation},
     health::GateHealth,
@@ -64,17 +64,17 @@ const EVIDENCE_LIMIT: Duration = Duration::from_secs(30);
 ///
 /// 1. *request id*: an answer has one, whoever gives it, and a caller's own is never read;
 /// 2. *gate*: without a lease nothing further in is reached but health, and no body is read;
-/// 3. *body bounds*: size and time of the request's body;
+/// 3. *body bounds*: size and time of the request's body, and the size of all of them together;
 /// 4. *reasons*: a gRPC failure that a library made gets a stable reason;
 /// 5. the routes.
 ///
 /// There is no layer for credentials: `access = "anonymous"` is the only access there is.
 pub fn router(gateway: Gateway) -> Router {
-    let (bytes, time) = (gateway.limits.body, gateway.limits.unary);
+    let Limits { body, unary, bodies, .. } = gateway.limits;
     // axum puts the layer that is added last outermost.
     routes(&gateway)
         .layer(from_fn(with_reason))
-        .layer(map_request(move |request: Request| ready(bounded(request, bytes, time))))
+        .layer(from_fn_with_state(Bounds::new(body, unary, bodies), bounded))
         .layer(GateLayer::new(gateway.gate, is_health))
         .layer(from_fn(with_request_id))
 }

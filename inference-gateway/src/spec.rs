@@ -10,6 +10,8 @@ use proto::reason;
 use serde_json::value::RawValue;
 use tonic::{Code, Status};
 
+/// Most items of any other list, however it came in.
+pub(crate) const MAX_ITEMS: usize = 16_384;
 /// Most stop strings.
 const MAX_STOPS: usize = 16;
 
@@ -56,6 +58,8 @@ impl fmt::Debug for ValidSpec {
 fn validate(spec: &ChatSpec) -> Result<(), SpecError> {
     require(!spec.model.is_empty(), "model", "is required")?;
     require(!spec.messages.is_empty(), "messages", "must hold at least one message")?;
+    few(&spec.messages, "messages")?;
+    few(&spec.tools, "tools")?;
     for (at, message) in spec.messages.iter().enumerate() {
         self::message(message).map_err(|error| error.within(&format!("messages[{at}]")))?;
     }
@@ -86,9 +90,15 @@ fn require(holds: bool, field: &str, problem: &'static str) -> Result<(), SpecEr
     if holds { Ok(()) } else { Err(SpecError { field: field.to_owned(), problem }) }
 }
 
+fn few<T>(items: &[T], field: &str) -> Result<(), SpecError> {
+    require(items.len() <= MAX_ITEMS, field, "holds more than 16384 items")
+}
+
 fn message(message: &Message) -> Result<(), SpecError> {
     let role = Role::try_from(message.role).unwrap_or(Role::Unspecified);
     require(role != Role::Unspecified, "role", "must be one of the known roles")?;
+    few(&message.content, "content")?;
+    few(&message.tool_calls, "tool_calls")?;
     for (at, part) in message.content.iter().enumerate() {
         self::part(part.part.as_ref(), role).map_err(|error| error.within(&format!("content[{at}]")))?;
     }

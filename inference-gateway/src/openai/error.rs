@@ -1,7 +1,7 @@
 //! OpenAI's error body, and what each refusal is in HTTP.
 
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use proto::reason;
 use serde::Serialize;
 use tonic::{Code, Status};
@@ -71,7 +71,11 @@ struct Inner<'a> {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-        (self.status, headers, self.body()).into_response()
+        let mut response = (self.status, headers, self.body()).into_response();
+        if self.reason == reason::OVERLOADED {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 
@@ -159,6 +163,7 @@ mod tests {
     fn each_status_has_its_http_status() {
         let cases = [
             (Code::ResourceExhausted, reason::BACKEND_OVERLOADED, 429),
+            (Code::ResourceExhausted, reason::OVERLOADED, 429),
             (Code::ResourceExhausted, reason::REQUEST_TOO_LARGE, 413),
             (Code::Unavailable, reason::ATTESTATION_LAPSED, 503),
             (Code::Unimplemented, reason::UNSUPPORTED_BY_BACKEND, 400),

@@ -10,11 +10,10 @@ use serde::{
 use serde_json::{Value, error::Category, value::RawValue};
 
 use super::error::ApiError;
+use crate::spec::MAX_ITEMS;
 
 /// Deepest nesting of arrays and objects.
 const MAX_DEPTH: usize = 64;
-/// Most items of an array, and most members of an object, that Cube reads itself.
-const MAX_ITEMS: usize = 16_384;
 /// Longest text that may say what is the case anyway: above all such texts, and spaces in them.
 const MAX_NEUTRAL: usize = 64;
 /// Longest member name that an error repeats.

@@ -35,6 +35,18 @@ fn models_and_messages_are_required() {
 }
 
 #[test]
+fn lists_are_bounded() {
+    let many = |spec: &mut ChatSpec| spec.messages = vec![Message::default(); MAX_ITEMS + 1];
+    assert_eq!(refusal(many), "messages holds more than 16384 items");
+    let many = |spec: &mut ChatSpec| spec.tools = vec![Tool::default(); MAX_ITEMS + 1];
+    assert_eq!(refusal(many), "tools holds more than 16384 items");
+    let many = |spec: &mut ChatSpec| spec.messages[0].content = vec![ContentPart::default(); MAX_ITEMS + 1];
+    assert_eq!(refusal(many), "messages[0].content holds more than 16384 items");
+    let many = |spec: &mut ChatSpec| spec.messages[0].tool_calls = vec![ToolCall::default(); MAX_ITEMS + 1];
+    assert_eq!(refusal(many), "messages[0].tool_calls holds more than 16384 items");
+}
+
+#[test]
 fn each_message_must_make_sense() {
     let first = |change: fn(&mut Message)| refusal(|spec| change(&mut spec.messages[0]));
     assert_eq!(first(|it| it.role = 0), "messages[0].role must be one of the known roles");

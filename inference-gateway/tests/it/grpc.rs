@@ -27,7 +27,7 @@ pub(crate) fn spec() -> Option<ChatSpec> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a field of a request")]
-fn said(text: String) -> Option<ChatSpec> {
+pub(crate) fn said(text: String) -> Option<ChatSpec> {
     let content = vec![ContentPart { part: Some(Part::Text(text)) }];
     let message = Message { role: Role::User.into(), content, ..Message::default() };
     Some(ChatSpec { model: "smollm2".into(), messages: vec![message], ..ChatSpec::default() })

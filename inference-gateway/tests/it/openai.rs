@@ -2,11 +2,14 @@
 
 use http_body_util::{BodyExt, Full};
 use inference_gateway::Limits;
+use proto::inference::v1::{ChatRequest, inference_service_client::InferenceServiceClient};
 use tokio::time::timeout;
+use tonic::Code;
 
 use crate::{
-    client::{Http, PATIENCE, whole},
+    client::{Grpc, Http, PATIENCE, whole},
     fake::{failure, hello, started, text},
+    grpc::{reason, said},
     world::World,
 };
 
@@ -104,6 +107,42 @@ async fn bad_requests_are_refused_in_openais_form() {
     let plain = plain.body(Full::from(ask(""))).unwrap();
     assert_eq!(whole(http.send(plain).await).await.status, 415);
     assert!(world.fake.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn requests_that_wait_have_a_bound_together() {
+    let world = World::with(Limits { bodies: 1000, ..Limits::default() }).await;
+    let (mut waiting, mut http) = (Http::h2(&world).await, Http::h2(&world).await);
+    let script = world.fake.next();
+    let large = ask(&" ".repeat(600));
+    let asking = {
+        let large = large.clone();
+        tokio::spawn(async move { waiting.post(CHAT, &large).await.status() })
+    };
+    timeout(PATIENCE, async {
+        while world.fake.seen.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    let refused = whole(http.post(CHAT, &large).await).await;
+    assert_eq!((refused.status, refused.code().as_str()), (429, "OVERLOADED"));
+    assert_eq!(refused.headers["retry-after"], "1");
+    let grpc = Grpc::new(&world).await;
+    let mut inference = InferenceServiceClient::new(grpc.channel.clone());
+    let status = inference.chat(ChatRequest { spec: said("x".repeat(600)) }).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+
+    for event in hello() {
+        script.send(event).unwrap();
+    }
+    drop(script);
+    assert_eq!(timeout(PATIENCE, asking).await.unwrap().unwrap(), 200);
+    // An answer gives its bytes back, a refusal too.
+    for _ in 0..3 {
+        assert_eq!(whole(http.post(CHAT, &large).await).await.status, 404);
+    }
 }
 
 #[tokio::test]
