@@ -6,6 +6,7 @@
 use std::{
     convert::Infallible,
     fmt, io,
+    os::fd::AsFd,
     pin::pin,
     sync::{
         Arc,
@@ -34,7 +35,7 @@ use tracing::debug;
 
 use crate::{
     connection::{Connection, ServerTls, TlsFacts, UnixPeer},
-    lifetime::{Activity, TrackedBody, end_of_life, jittered},
+    lifetime::{Activity, TrackedBody, departure, end_of_life, jittered},
 };
 
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
@@ -169,6 +170,7 @@ impl Server {
     async fn tls_connection(self: Arc<Self>, stream: TcpStream, ends: Ends) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let peer = stream.peer_addr()?;
+        let socket = stream.as_fd().try_clone_to_owned()?;
         let recycle = self.recycle_from_now();
         let tls = self.tls.as_ref().and_then(|source| source()).ok_or_else(no_credentials)?;
         let accept = TlsAcceptor::from(tls.config).accept(stream);
@@ -178,7 +180,14 @@ impl Server {
         };
         let facts = TlsFacts::of(stream.get_ref().1, tls.leaf_spki_sha256).map_err(io::Error::other)?;
         let http2 = facts.http2;
-        self.http(stream, http2, connection(Some(peer), Some(facts), None), recycle, ends).await
+        // HTTP/2 is read all the time, and needs no second look.
+        let socket = if http2 { None } else { Some(TcpStream::from_std(socket.into())?) };
+        let connection = connection(Some(peer), Some(facts), None);
+        let serving = self.http(stream, http2, connection, recycle, ends);
+        tokio::select! {
+            ended = serving => ended,
+            () = departure(socket) => Ok(()),
+        }
     }
 
     async fn unix_connection(self: Arc<Self>, stream: UnixStream, ends: Ends) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! How long a connection lives: idle time, age, recycling, drain.
 
 use std::{
+    io,
     pin::Pin,
     sync::{
         Arc,
@@ -13,6 +14,8 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
+    io::Interest,
+    net::TcpStream,
     sync::{Notify, watch},
     time::{Instant, sleep_until},
 };
@@ -125,6 +128,20 @@ impl Body for TrackedBody {
     }
 }
 
+/// Resolves when the peer of an HTTP/1.1 connection has closed it, even while bytes that it sent
+/// before lie unread: hyper reads on only once its answer is whole.
+pub(crate) async fn departure(socket: Option<TcpStream>) {
+    let Some(socket) = socket else { return std::future::pending().await };
+    while let Ok(event) = socket.ready(Interest::READABLE).await {
+        if event.is_read_closed() {
+            return;
+        }
+        // Nothing is read here; this only forgets the event, so that the next one is waited for.
+        let forget = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        drop(socket.try_io(Interest::READABLE, forget));
+    }
+}
+
 /// Resolves when a connection should take no new requests: too old, idle for too
 /// long, or told to go. Open streams are not cut by any of these.
 pub(crate) async fn end_of_life(
@@ -175,8 +192,8 @@ mod tests {
     async fn an_answer_that_nobody_reads_is_noticed_and_a_silent_backend_is_not() {
         use http_body_util::BodyExt;
         let (activity, limit) = (Arc::new(Activity::default()), Duration::from_mins(1));
-        let frames = futures_util::stream::iter([Ok::<_, std::io::Error>("one")])
-            .chain(futures_util::stream::pending());
+        let frames =
+            futures_util::stream::iter([Ok::<_, io::Error>("one")]).chain(futures_util::stream::pending());
         let mut body = TrackedBody::new(axum::body::Body::from_stream(frames), activity.begin());
         body.frame().await.unwrap().unwrap();
         activity.unread_for(limit).await;

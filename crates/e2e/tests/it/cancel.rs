@@ -39,18 +39,20 @@ async fn leaving_closes_the_backend_connection() {
     }
 }
 
-/// A client of the older protocol leaves in the silence of a long prompt, streamed and not.
+/// A client of the older protocol leaves in the silence of a long prompt, streamed and not, with and
+/// without bytes beyond its request.
 #[tokio::test(flavor = "multi_thread")]
 async fn leaving_over_http_1_closes_the_backend_connection() {
     let rig = Rig::serving("openai").await;
-    for (connection, stream) in [true, false].into_iter().enumerate() {
+    let cases = [(true, ""), (false, ""), (true, "\r\n"), (false, "\r\n")];
+    for (connection, (stream, beyond)) in cases.into_iter().enumerate() {
         rig.backend.script(Script::head(Head::Never));
         let mut tls = rig.http1().await;
         let body = format!(
             "{{\"model\":\"fake\",\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}]}}"
         );
         let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: cube\r\ncontent-type: application/json\r\n";
-        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        let request = format!("{head}content-length: {}\r\n\r\n{body}{beyond}", body.len());
         tls.write_all(request.as_bytes()).await.unwrap();
         rig.backend.received(connection).await.unwrap();
         drop(tls);

@@ -15,6 +15,9 @@ fn every_sample_passes_check_config() {
         let output = command.arg("--config").arg(config).arg("--check-config").output().unwrap();
         assert!(output.status.success(), "{role:?}: {}", String::from_utf8_lossy(&output.stderr));
         let shown = String::from_utf8(output.stdout).unwrap();
-        assert!(shown.contains("measured     trust_domain") && shown.contains("operational  listen"), "{shown}");
+        assert!(
+            shown.contains("measured     trust_domain") && shown.contains("operational  listen"),
+            "{shown}"
+        );
     }
 }
