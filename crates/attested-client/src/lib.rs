@@ -29,8 +29,9 @@
 //!
 //! ```compile_fail,E0451
 //! // And a channel cannot be put together by hand.
-//! fn forge(verified: std::sync::Arc<snp_evidence::VerifiedBundle>) -> attested_client::AttestedChannel {
-//!     attested_client::AttestedChannel { verified, sender: todo!(), authority: todo!() }
+//! # use {attested_client::AttestedChannel, snp_evidence::VerifiedBundle, std::sync::Arc};
+//! fn forge(verified: Arc<VerifiedBundle>, other: AttestedChannel) -> AttestedChannel {
+//!     AttestedChannel { verified, ..other }
 //! }
 //! ```
 //!

@@ -44,6 +44,7 @@ impl Options {
 
 /// The generation that is simulated.
 const PRODUCT: Product = Product::Genoa;
+
 /// A root for simulated machines: made anew each run, valid for 24 hours. Takes seconds.
 pub fn new_root(clock: &dyn Clock) -> Result<SimulatedRoot> {
     Ok(SimulatedRoot::generate(PRODUCT, clock.unix())?)

@@ -11,8 +11,9 @@
 //! Nobody outside can make a verdict:
 //!
 //! ```compile_fail,E0451
-//! let claims: health_token::Claims = unimplemented!();
-//! let forged = health_token::HealthToken { claims };
+//! fn forge(claims: health_token::Claims) -> health_token::HealthToken {
+//!     health_token::HealthToken { claims }
+//! }
 //! ```
 #![forbid(unsafe_code)]
 
