@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::enrolment::Holder;
 use crate::error::BootError;
 use crate::manifest::{Manifests, Published, hash};
+use crate::metrics::Metrics;
 use crate::mint::{Mint, MintError};
 use crate::prover::{Caller, Challenge, Committed, DEADLINE, Prover, ProverError};
 
@@ -27,6 +28,7 @@ pub(crate) struct Authority {
     pub(crate) manifests: Manifests,
     pub(crate) public_names: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
     mint: Mint,
     prover: Prover,
     claims: Vec<u8>,
@@ -53,6 +55,7 @@ pub(crate) struct Accepted {
     pub(crate) manifests: Manifests,
     pub(crate) claims: Vec<u8>,
     pub(crate) measurement: [u8; 48],
+    pub(crate) metrics: Metrics,
 }
 
 /// Evidence bundle v1, and the digest of the report in it.
@@ -64,14 +67,26 @@ pub(crate) struct Proof {
 
 impl Authority {
     pub(crate) fn new(config: &Config, accepted: Accepted, clock: Arc<dyn Clock>) -> Result<Self, BootError> {
-        let Accepted { prover, ca, mint, manifests, claims, measurement } = accepted;
+        let Accepted { prover, ca, mint, manifests, claims, measurement, metrics } = accepted;
         let own = OwnIdentity {
             key: Arc::new(ServiceKey::generate()?),
             material: Material::new(Arc::clone(&clock)),
             fresh: Mutex::new(0..0),
         };
         let (public_names, policy_sha256) = (config.measured.public_names.clone(), config.policy.sha256());
-        Ok(Self { ca, manifests, public_names, clock, mint, prover, claims, measurement, policy_sha256, own })
+        Ok(Self {
+            ca,
+            manifests,
+            public_names,
+            clock,
+            metrics,
+            mint,
+            prover,
+            claims,
+            measurement,
+            policy_sha256,
+            own,
+        })
     }
 
     /// A report for `challenge`, over the manifest `published` and the claims of this boot.
@@ -82,7 +97,10 @@ impl Authority {
         published: &Published,
     ) -> Result<Proof, ProverError> {
         let committed = Committed { manifest: &published.bytes, claims: &self.claims };
-        let evidence = self.prover.evidence(caller, challenge.report_data(committed), DEADLINE).await?;
+        let since = self.clock.boot();
+        let evidence = self.prover.evidence(caller, challenge.report_data(committed), DEADLINE).await;
+        self.metrics.report(caller, evidence.is_ok(), self.clock.boot().saturating_sub(since));
+        let evidence = evidence?;
         let report_sha256 = hash(&SHA256, &evidence.report);
         Ok(Proof { bundle: challenge.bundle(&evidence, committed), report_sha256 })
     }
@@ -102,6 +120,7 @@ impl Authority {
         let now = self.clock.unix();
         let mut jti = [0; 16];
         aws_lc_rs::rand::fill(&mut jti).map_err(|_| MintError)?;
+        self.metrics.token(holder.id.role());
         self.mint.mint(&Claims {
             iss: self.ca.identity(Role::Attestation).to_string(),
             sub: holder.id.to_string(),

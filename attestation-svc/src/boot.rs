@@ -16,6 +16,7 @@ use crate::ca::Ca;
 use crate::config::Config;
 use crate::error::BootError;
 use crate::manifest::Manifests;
+use crate::metrics::Metrics;
 use crate::mint::Mint;
 use crate::prover::{Caller, Challenge, Committed, Prover};
 
@@ -30,6 +31,7 @@ pub(crate) async fn boot(
     platform: Box<dyn Platform>,
     roots: &TrustRoots,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
 ) -> Result<Authority, BootError> {
     let prover = Prover::new(platform, config.collateral.clone());
     if !prover.simulated() {
@@ -49,7 +51,7 @@ pub(crate) async fn boot(
     let report = judge.own_report(Committed { manifest, claims: &claims }).await?;
 
     let measurement = *report.measurement();
-    Authority::new(config, Accepted { prover, ca, mint, manifests, claims, measurement }, clock)
+    Authority::new(config, Accepted { prover, ca, mint, manifests, claims, measurement, metrics }, clock)
 }
 
 struct Judge<'a> {

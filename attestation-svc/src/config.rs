@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use service_runtime::{Common, ConfigError, Configuration, MeasuredConfig, Settings, load_config};
+use service_runtime::{
+    Common, ConfigError, Configuration, MeasuredConfig, Observability, Settings, load_config,
+};
 use snp_evidence::Policy;
 
 /// Everything that `run` needs to know; checked.
@@ -20,8 +22,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Folder of AMD's certificates, where the host's table lacks them.
     pub collateral: Option<PathBuf>,
-    /// Tracing filter such as `info`.
-    pub log_level: String,
+    /// What operators are told, and where.
+    pub observability: Observability,
 }
 
 impl Config {
@@ -36,15 +38,15 @@ impl Configuration for Config {
     fn read(settings: &mut Settings) -> Option<Self> {
         let common = Common::read(settings, Settings::loopback, Policy::parse);
         let collateral = settings.optional_path("collateral.directory");
-        let Common { measured, policy, run_dir, listen, log_level } = common?;
-        Some(Self { measured, policy, run_dir, listen, collateral, log_level })
+        let Common { measured, policy, run_dir, listen, observability } = common?;
+        Some(Self { measured, policy, run_dir, listen, collateral, observability })
     }
 
     fn measured(&self) -> &MeasuredConfig {
         &self.measured
     }
 
-    fn log_level(&self) -> &str {
-        &self.log_level
+    fn observability(&self) -> &Observability {
+        &self.observability
     }
 }

@@ -22,6 +22,7 @@ mod config;
 mod enrolment;
 mod error;
 mod manifest;
+mod metrics;
 mod mint;
 mod prover;
 mod refusals;
@@ -30,11 +31,13 @@ mod server;
 
 use std::sync::Arc;
 
-use service_runtime::{CancellationToken, Clock, Exit};
+use service_runtime::{CancellationToken, Clock, Exit, Ops, Registry, TaskTracker, ends};
 use snp_evidence::TrustRoots;
 use snp_platform::Platform;
 use tokio::net::TcpListener;
 use tracing::info;
+
+use crate::metrics::Metrics;
 
 pub use config::Config;
 pub use service_runtime::ConfigError;
@@ -51,7 +54,14 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
 ) -> Exit {
-    let boot = boot::boot(&config, platform, &roots, clock);
+    let tracker = TaskTracker::new();
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let ops = match Ops::start(&config.observability, registry, &metrics.requests, &tracker).await {
+        Ok(ops) => ops,
+        Err(error) => return ends(Exit::Config)(error),
+    };
+    let boot = boot::boot(&config, platform, &roots, clock, metrics.clone());
     let booted = tokio::select! {
         booted = boot => booted,
         () = shutdown.cancelled() => return Exit::Clean,
@@ -59,8 +69,11 @@ pub async fn run(
     let sockets = booted.and_then(|authority| Ok((enrolment::open(&config)?, authority)));
     match sockets {
         Ok((sockets, authority)) => {
+            let authority = Arc::new(authority);
+            metrics.of(&authority);
             info!(instance = authority.ca.instance(), "evidence accepted; identities can be enrolled");
-            server::serve(sockets, listener, Arc::new(authority), shutdown).await;
+            server::tell_readiness(&ops, &shutdown).await;
+            server::serve(sockets, listener, authority, shutdown).await;
             Exit::Clean
         }
         Err(refused) => {

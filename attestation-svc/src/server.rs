@@ -12,15 +12,19 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use http::Extensions;
-use proto::attestation::v1::evidence_service_server::EvidenceServiceServer;
-use proto::attestation::v1::health_service_server::HealthServiceServer;
-use proto::attestation::v1::identity_service_server::IdentityServiceServer;
+use proto::attestation::v1::evidence_service_server::{EvidenceServiceServer, SERVICE_NAME as EVIDENCE};
+use proto::attestation::v1::health_service_server::{HealthServiceServer, SERVICE_NAME as HEALTH};
+use proto::attestation::v1::identity_service_server::{IdentityServiceServer, SERVICE_NAME as IDENTITY};
 use proto::reason;
-use service_runtime::{CancellationToken, Connection, Incoming, Limits, Server, TaskTracker, no_scope};
+use service_runtime::{
+    Callers, CancellationToken, Condition, Connection, Incoming, Limits, Observer, Ops, Routes as Paths,
+    Server, TaskTracker, no_scope,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::{Code, Status};
+use tonic_health::pb::health_server::SERVICE_NAME as GRPC_HEALTH;
 use tonic_health::server::health_reporter;
 use tracing::warn;
 
@@ -63,6 +67,18 @@ pub(crate) async fn serve(
     drop(lock);
 }
 
+/// From now on the service is ready until it is asked to stop.
+pub(crate) async fn tell_readiness(ops: &Ops, shutdown: &CancellationToken) {
+    let (health, grpc_health) = health_reporter();
+    health.set_serving::<EvidenceServiceServer<EvidenceRequests>>().await;
+    let stopping = shutdown.clone();
+    let ready = move || {
+        let not_stopping = Condition { name: "not-stopping", holds: !stopping.is_cancelled() };
+        vec![Condition { name: "evidence", holds: true }, not_stopping]
+    };
+    ops.ready_when(Routes::new(grpc_health).into_axum_router(), ready);
+}
+
 async fn enrolment(authority: &Arc<Authority>, identity: Identity, shutdown: &CancellationToken) -> Server {
     let identities = Identities { authority: Arc::clone(authority), shutdown: shutdown.clone() };
     let leases = Leases { authority: Arc::clone(authority), shutdown: shutdown.clone() };
@@ -89,6 +105,7 @@ async fn enrolment(authority: &Arc<Authority>, identity: Identity, shutdown: &Ca
             ..Limits::default()
         },
         recycle: watch::channel(0).1,
+        observer: observer("enrolment", authority),
     }
 }
 
@@ -100,14 +117,21 @@ async fn evidence(authority: &Arc<Authority>) -> Server {
     let router: Router = Routes::new(grpc_health)
         .add_service(EvidenceServiceServer::new(requests).max_decoding_message_size(MAX_REQUEST))
         .into_axum_router();
-    let authority = Arc::clone(authority);
+    let (authority, observer) = (Arc::clone(authority), observer("evidence", authority));
     Server {
         router,
         tls: Some(Arc::new(move || authority.server_tls())),
         scope: no_scope(),
         limits: Limits { drain: DRAIN, ..Limits::default() },
         recycle: watch::channel(0).1,
+        observer,
     }
+}
+
+fn observer(listener: &'static str, authority: &Authority) -> Observer {
+    let services = [IDENTITY, HEALTH, EVIDENCE, GRPC_HEALTH];
+    let requests = authority.metrics.requests.clone();
+    Observer::new(listener, Callers::Own, Paths::new(&[], &services), requests)
 }
 
 /// Nothing on an enrolment socket answers to a process of another user.

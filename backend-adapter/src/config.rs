@@ -7,7 +7,8 @@ use std::{
 };
 
 use service_runtime::{
-    Common, ConfigError, Configuration, Limits as ConnectionLimits, MeasuredConfig, Settings, load_config,
+    Common, ConfigError, Configuration, Limits as ConnectionLimits, MeasuredConfig, Observability, Settings,
+    load_config,
 };
 use snp_evidence::Policy;
 
@@ -31,8 +32,8 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// Bounds on the model server's silence.
     pub silence: Limits,
-    /// Filter for the logs, such as `info`.
-    pub log_level: String,
+    /// What operators are told, and where.
+    pub observability: Observability,
 }
 
 impl Config {
@@ -47,16 +48,16 @@ impl Configuration for Config {
         let common = Common::read(settings, Settings::loopback, Policy::parse);
         let (start_timeout, connections) = (settings.start_timeout(), settings.connection_limits());
         let silence = silence(settings);
-        let Common { measured, policy, run_dir, listen, log_level } = common?;
-        Some(Self { measured, policy, run_dir, listen, start_timeout, connections, silence, log_level })
+        let Common { measured, policy, run_dir, listen, observability } = common?;
+        Some(Self { measured, policy, run_dir, listen, start_timeout, connections, silence, observability })
     }
 
     fn measured(&self) -> &MeasuredConfig {
         &self.measured
     }
 
-    fn log_level(&self) -> &str {
-        &self.log_level
+    fn observability(&self) -> &Observability {
+        &self.observability
     }
 }
 

@@ -17,6 +17,7 @@ mod dial;
 pub mod error;
 mod generate;
 mod http;
+mod metrics;
 mod permit;
 mod rpc;
 mod run;

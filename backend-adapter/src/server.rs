@@ -15,7 +15,7 @@ use proto::{
     backend::v1::backend_service_server::{BackendServiceServer, SERVICE_NAME as BACKEND},
     reason,
 };
-use service_runtime::Connection;
+use service_runtime::{Connection, Routes};
 use tonic::{Code, Status};
 use tonic_health::pb::health_server::{Health, HealthServer, SERVICE_NAME as HEALTH};
 
@@ -39,12 +39,21 @@ pub(crate) fn router(server: Arc<ModelServer>, gate: Gate, health: HealthServer<
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_ANSWER);
     // axum puts the layer that is added last outermost.
-    Router::new()
+    health_routes(health)
         .route_service(&format!("/{BACKEND}/{{*method}}"), backend)
-        .route_service(&format!("/{HEALTH}/{{*method}}"), health)
         .fallback(async || unknown_method().into_http::<axum::body::Body>())
         .layer(GateLayer::new(gate, is_health))
         .layer(from_fn(known_peer))
+}
+
+/// `grpc.health.v1`.
+pub(crate) fn health_routes(health: HealthServer<impl Health>) -> Router {
+    Router::new().route_service(&format!("/{HEALTH}/{{*method}}"), health)
+}
+
+/// The paths that are told of by name.
+pub(crate) fn paths() -> Routes {
+    Routes::new(&[], &[BACKEND, HEALTH])
 }
 
 fn is_health(request: &Parts) -> bool {

@@ -20,9 +20,11 @@ use crate::{
 };
 
 mod gather;
+mod metrics;
 mod order;
 
-use self::{gather::Gather, order::Order};
+pub use self::metrics::ChatMetrics;
+use self::{gather::Gather, metrics::Meter, order::Order};
 
 /// Bounds on one answer.
 #[derive(Debug, Clone)]
@@ -59,24 +61,27 @@ impl Default for Limits {
 pub(crate) struct Chat {
     backend: Arc<dyn Backend>,
     limits: Limits,
+    metrics: ChatMetrics,
 }
 
 impl Chat {
-    pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits) -> Self {
-        Self { backend, limits }
+    pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits, metrics: ChatMetrics) -> Self {
+        Self { backend, limits, metrics }
     }
 
     /// The answer as events. Resolves with the first one, so that a refusal by the
     /// backend is still the answer's status and not a broken stream.
     pub(crate) async fn stream(&self, permit: &ServingPermit, call: Call) -> Result<Answer, Status> {
         let first_by = Instant::now() + self.limits.first_token;
+        let mut meter = self.metrics.begin(call.spec.sampling());
         let (request_id, deadline) = (call.request_id.clone(), call.deadline);
         let (until, phase) = earlier((first_by, "first_token"), deadline);
         let asked = timeout_at(until, self.backend.generate(permit, call)).await;
-        let events = asked.map_err(|_| timed_out(phase))??;
-        let stream_idle = self.limits.stream_idle;
-        let order = Order::default();
-        let mut answer = Answer { events, order, request_id, first_by, stream_idle, deadline, first: None };
+        let events = asked.unwrap_or_else(|_| Err(timed_out(phase)));
+        let events = events.inspect_err(|status| meter.failed(status))?;
+        let (stream_idle, order) = (self.limits.stream_idle, Order::default());
+        let mut answer =
+            Answer { events, order, meter, request_id, first_by, stream_idle, deadline, first: None };
         answer.first = answer.next().await?;
         Ok(answer)
     }
@@ -100,7 +105,9 @@ impl Chat {
         deadline: Option<Instant>,
     ) -> Result<Vec<proto::inference::v1::Model>, Status> {
         let (until, phase) = earlier((Instant::now() + self.limits.unary, "models"), deadline);
-        timeout_at(until, self.backend.models(permit)).await.map_err(|_| timed_out(phase))?
+        let models = timeout_at(until, self.backend.models(permit)).await.map_err(|_| timed_out(phase))??;
+        self.metrics.learn(&models);
+        Ok(models)
     }
 }
 
@@ -108,6 +115,7 @@ impl Chat {
 pub(crate) struct Answer {
     events: EventStream,
     order: Order,
+    meter: Meter,
     request_id: RequestId,
     first_by: Instant,
     stream_idle: Duration,
@@ -122,15 +130,22 @@ impl Answer {
             return Ok(Some(first));
         }
         let (until, phase) = self.patience();
-        match timeout_at(until, self.events.next()).await {
+        let next = match timeout_at(until, self.events.next()).await {
             Err(_) => Err(timed_out(phase)),
             Ok(None) => self.order.end().map(|()| None),
-            Ok(Some(event)) => self.accept(event?).map(Some),
+            Ok(Some(event)) => event.and_then(|event| self.accept(event)).map(Some),
+        };
+        match &next {
+            Ok(Some(_)) => {}
+            Ok(None) => self.meter.whole(),
+            Err(status) => self.meter.failed(status),
         }
+        next
     }
 
     fn accept(&mut self, mut event: ChatEvent) -> Result<ChatEvent, Status> {
         self.order.accept(&event)?;
+        self.meter.event(&event);
         if let Some(Event::Started(started)) = &mut event.event {
             self.request_id.as_str().clone_into(&mut started.request_id);
         }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use service_runtime::{
-    Common, ConfigError, Configuration, Limits as ConnectionLimits, MeasuredConfig, Settings, load_config,
+    Common, ConfigError, Configuration, Limits as ConnectionLimits, MeasuredConfig, Observability, Settings,
+    load_config,
 };
 use snp_evidence::Policy;
 
@@ -38,8 +39,8 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// Bounds on requests and answers.
     pub answers: AnswerLimits,
-    /// Filter for the logs, such as `info`.
-    pub log_level: String,
+    /// What operators are told, and where.
+    pub observability: Observability,
 }
 
 /// Who may ask for inference.
@@ -63,7 +64,7 @@ impl Configuration for Config {
         let access = settings.parsed("access", access);
         let (start_timeout, connections) = (settings.start_timeout(), settings.connection_limits());
         let answers = answer_limits(settings);
-        let Common { measured, policy, run_dir, listen, log_level } = common?;
+        let Common { measured, policy, run_dir, listen, observability } = common?;
         Some(Self {
             measured,
             policy,
@@ -75,7 +76,7 @@ impl Configuration for Config {
             start_timeout,
             connections,
             answers,
-            log_level,
+            observability,
         })
     }
 
@@ -83,8 +84,8 @@ impl Configuration for Config {
         &self.measured
     }
 
-    fn log_level(&self) -> &str {
-        &self.log_level
+    fn observability(&self) -> &Observability {
+        &self.observability
     }
 }
 

@@ -120,9 +120,13 @@ fn unsupported(code: Code, message: &str) -> Status {
     proto::status_with(code, reason::BINDING_UNSUPPORTED, message, &[("field", "binding")])
 }
 
+/// The paths, as told of.
+pub(crate) const PATHS: &[&str] = &[REPORT];
+const REPORT: &str = "/attestation/report";
+
 /// `GET /attestation/report`.
 pub(crate) fn router(attestation: Attestation) -> Router {
-    Router::new().route("/attestation/report", get(report)).with_state(attestation)
+    Router::new().route(REPORT, get(report)).with_state(attestation)
 }
 
 async fn report(State(attestation): State<Attestation>, request: Parts) -> Result<HttpResponse, ApiError> {

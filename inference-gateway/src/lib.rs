@@ -17,7 +17,9 @@ mod chat;
 mod config;
 mod evidence;
 mod health;
+mod metrics;
 mod openai;
+mod ready;
 mod request;
 mod request_id;
 mod rpc;
@@ -26,7 +28,7 @@ pub mod server;
 mod spec;
 pub mod upstream;
 
-pub use chat::Limits;
+pub use chat::{ChatMetrics, Limits};
 pub use config::{Access, Config};
 pub use request_id::RequestId;
 pub use run::run;

@@ -8,7 +8,7 @@ use snp_evidence::TrustRoots;
 use tokio::net::TcpListener;
 
 fn main() -> ExitCode {
-    launch(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_DESCRIPTION"), async |config: Config, shutdown| {
+    launch(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_DESCRIPTION"), async |config: Config, (), shutdown| {
         let listen = config.listen;
         let bind = || TcpListener::bind(listen);
         Ok(run(config, TrustRoots::amd(), bind, Arc::new(SystemClock), shutdown).await)

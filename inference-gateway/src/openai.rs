@@ -46,12 +46,18 @@ pub(crate) struct OpenAi {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// The paths, as told of.
+pub(crate) const PATHS: &[&str] = &[CHAT_COMPLETIONS, MODELS, MODEL];
+const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
+const MODELS: &str = "/v1/models";
+const MODEL: &str = "/v1/models/{*model}";
+
 /// The routes.
 pub(crate) fn router(state: OpenAi) -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(chat_completions))
-        .route("/v1/models", get(list_models))
-        .route("/v1/models/{*model}", get(retrieve_model))
+        .route(CHAT_COMPLETIONS, post(chat_completions))
+        .route(MODELS, get(list_models))
+        .route(MODEL, get(retrieve_model))
         .with_state(state)
 }
 

@@ -1,17 +1,22 @@
-//! The life of the gateway: lease, port, service, drain.
+//! The life of the gateway: probes' ports, lease, public port, service, drain.
 
 use std::{io, sync::Arc};
 
 use health_gate::{Holder, HolderConfig, attach::AttachedChannel};
 use mtls::Role;
-use service_runtime::{CancellationToken, Clock, Exit, Incoming, Server, TaskTracker, no_scope};
+use service_runtime::{
+    Callers, CancellationToken, Clock, Exit, Incoming, Observer, Ops, Registry, RequestMetrics, Server,
+    TaskTracker, ends, no_scope,
+};
 use snp_evidence::{PUBLIC_LISTENER, TrustRoots};
-use tokio::net::TcpListener;
-use tracing::{error, info};
+use tokio::{net::TcpListener, sync::watch};
+use tracing::info;
 
 use crate::{
-    Config,
-    server::{Gateway, router},
+    ChatMetrics, Config,
+    metrics::Metrics,
+    ready,
+    server::{Gateway, health, paths, router},
     upstream::{Adapter, AttestationSvc, MutualChannel},
 };
 
@@ -28,27 +33,40 @@ where
     B: FnOnce() -> F,
     F: Future<Output = io::Result<TcpListener>>,
 {
+    serve(config, roots, bind, clock, shutdown).await.unwrap_or_else(|exit| exit)
+}
+
+async fn serve<B, F>(
+    config: Config,
+    roots: TrustRoots,
+    bind: B,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) -> Result<Exit, Exit>
+where
+    B: FnOnce() -> F,
+    F: Future<Output = io::Result<TcpListener>>,
+{
     mtls::install_crypto_provider();
-    let tracker = TaskTracker::new();
+    let (tracker, mut registry) = (TaskTracker::new(), Registry::default());
+    let metrics = Metrics::register(&mut registry);
+    let ops = Ops::start(&config.observability, registry, &metrics.requests, &tracker).await;
+    let ops = ops.map_err(ends(Exit::Config))?;
+
     let holder_config = holder_config(&config, roots, clock.clone());
-    let holder = match health_gate::start(holder_config, shutdown.clone(), &tracker).await {
-        Ok(holder) => holder,
-        Err(error) => {
-            error!(%error, "no lease; not serving");
-            return error.exit();
-        }
-    };
-    let listener = match bind().await {
-        Ok(listener) => listener,
-        Err(error) => {
-            error!(%error, listen = %config.listen, "the public port cannot be bound");
-            return Exit::Config;
-        }
-    };
+    let holder = health_gate::start(holder_config, shutdown.clone(), &tracker).await;
+    let holder = holder.map_err(|error| ends(error.exit())(error))?;
+    metrics.lease.of(&holder);
+    let listener =
+        bind().await.map_err(|error| format!("listen: {} cannot be bound: {error}", config.listen));
+    let listener = listener.map_err(ends(Exit::Config))?;
+
+    let gateway = gateway(&config, &holder, clock, &shutdown, &tracker, metrics.chat);
+    tell_readiness(&ops, &config, &gateway, &tracker);
     info!(identity = %holder.identity(), listen = ?listener.local_addr().ok(), "serving");
-    server(&config, &holder, clock, &shutdown, &tracker).serve(Incoming::Tcp(listener), shutdown).await;
+    server(&config, &holder, gateway, metrics.requests).serve(Incoming::Tcp(listener), shutdown).await;
     info!("stopped");
-    Exit::Clean
+    Ok(Exit::Clean)
 }
 
 fn holder_config(config: &Config, roots: TrustRoots, clock: Arc<dyn Clock>) -> HolderConfig {
@@ -64,17 +82,18 @@ fn holder_config(config: &Config, roots: TrustRoots, clock: Arc<dyn Clock>) -> H
     }
 }
 
-fn server(
+fn gateway(
     config: &Config,
     holder: &Holder,
     clock: Arc<dyn Clock>,
     shutdown: &CancellationToken,
     tracker: &TaskTracker,
-) -> Server {
+    metrics: ChatMetrics,
+) -> Gateway {
     let attached = AttachedChannel::connect(config.adapter, holder, Role::Adapter);
     let attestation =
         MutualChannel::new(config.attestation_svc, Role::Attestation, holder.material(), tracker.clone());
-    let gateway = Gateway {
+    Gateway {
         backend: Arc::new(Adapter::new(attached, config.answers.frame)),
         evidence: Arc::new(AttestationSvc::new(attestation)),
         gate: holder.gate(),
@@ -82,7 +101,22 @@ fn server(
         limits: config.answers.clone(),
         // Health says NOT_SERVING as soon as a stop is asked for; the drain comes after.
         draining: shutdown.clone(),
-    };
+        metrics,
+    }
+}
+
+/// The backend is asked only where somebody asks for readiness.
+fn tell_readiness(ops: &Ops, config: &Config, gateway: &Gateway, tracker: &TaskTracker) {
+    if config.observability.health.is_none() {
+        return;
+    }
+    let (told, up) = watch::channel(false);
+    tracker.spawn(ready::probe(gateway.clone(), told));
+    let asked = gateway.clone();
+    ops.ready_when(health(gateway), move || ready::conditions(&asked, &up));
+}
+
+fn server(config: &Config, holder: &Holder, gateway: Gateway, requests: RequestMetrics) -> Server {
     Server {
         router: router(gateway),
         tls: Some(holder.listener_tls(PUBLIC_LISTENER)),
@@ -90,5 +124,6 @@ fn server(
         limits: config.connections.clone(),
         // A new trust epoch has a new certificate and a new key manifest: clients verify anew.
         recycle: holder.epoch_changed(),
+        observer: Observer::new("public", Callers::Strangers, paths(), requests),
     }
 }

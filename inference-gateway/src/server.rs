@@ -19,13 +19,13 @@ use proto::{
     },
     reason,
 };
-use service_runtime::{CancellationToken, Clock};
+use service_runtime::{CancellationToken, Clock, Routes};
 use tonic::{Code, Status};
 use tonic_health::pb::health_server::{HealthServer, SERVICE_NAME as HEALTH};
 
 use crate::{
     body::{Bounds, bounded, too_large},
-    chat::{Chat, Limits},
+    chat::{Chat, ChatMetrics, Limits},
     evidence::{self, Attestation},
     health::GateHealth,
     openai::{self, OpenAi},
@@ -49,6 +49,8 @@ pub struct Gateway {
     pub limits: Limits,
     /// Cancelled when the gateway begins to stop.
     pub draining: CancellationToken,
+    /// Time and tokens of answers.
+    pub metrics: ChatMetrics,
 }
 
 impl fmt::Debug for Gateway {
@@ -81,20 +83,31 @@ pub fn router(gateway: Gateway) -> Router {
 
 fn routes(gateway: &Gateway) -> Router {
     let limits = &gateway.limits;
-    let chat = Chat::new(gateway.backend.clone(), limits.clone());
+    let chat = Chat::new(gateway.backend.clone(), limits.clone(), gateway.metrics.clone());
     let attestation = Attestation { evidence: gateway.evidence.clone(), limit: EVIDENCE_LIMIT };
-    let health = GateHealth { gate: gateway.gate.clone(), draining: gateway.draining.clone() };
     let inference =
         InferenceServiceServer::new(Inference(chat.clone())).max_decoding_message_size(limits.body);
     Router::new()
         .route_service(&methods(INFERENCE), inference)
         .route_service(&methods(MODELS), ModelServiceServer::new(Models(chat.clone())))
         .route_service(&methods(ATTESTATION), AttestationServiceServer::new(attestation.clone()))
-        .route_service(&methods(HEALTH), HealthServer::new(health))
+        .merge(health(gateway))
         .merge(openai::router(OpenAi { chat, clock: gateway.clock.clone() }))
         .merge(evidence::router(attestation))
         .method_not_allowed_fallback(async || openai::no_such_method())
         .fallback(no_such_path)
+}
+
+/// `grpc.health.v1`.
+pub(crate) fn health(gateway: &Gateway) -> Router {
+    let health = GateHealth { gate: gateway.gate.clone(), draining: gateway.draining.clone() };
+    Router::new().route_service(&methods(HEALTH), HealthServer::new(health))
+}
+
+/// The paths that are told of by name; every other one is `unmatched`.
+pub fn paths() -> Routes {
+    let http = [openai::PATHS, evidence::PATHS].concat();
+    Routes::new(&http, &[INFERENCE, MODELS, ATTESTATION, HEALTH])
 }
 
 fn methods(service: &str) -> String {

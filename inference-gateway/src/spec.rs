@@ -42,6 +42,11 @@ impl ValidSpec {
         validate(&spec).map(|()| Self(spec))
     }
 
+    /// How to sample, where the request says so.
+    pub(crate) fn sampling(&self) -> Option<&Sampling> {
+        self.0.sampling.as_ref()
+    }
+
     /// The request, for the wire.
     pub fn into_inner(self) -> ChatSpec {
         self.0

@@ -4,9 +4,11 @@
 //! The generated code is committed; `cargo xtask codegen` renews it and
 //! `cargo xtask ci` fails where it is out of step.
 
+mod methods;
 pub mod reason;
 mod status;
 
+pub use methods::methods;
 pub use status::{reason_of, status, status_with};
 
 /// Every message, service and comment, as an encoded `FileDescriptorSet`.

@@ -10,6 +10,11 @@ macro_rules! reasons {
     };
 }
 
+/// The reason that `text` is, if it is one.
+pub fn known(text: &str) -> Option<&'static str> {
+    ALL.iter().copied().find(|reason| *reason == text)
+}
+
 reasons! {
     /// The health lease is not live: the CVM's evidence is not vouched for right now. Retry elsewhere.
     ATTESTATION_LAPSED;

@@ -31,7 +31,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(config.silence, Limits::default());
     assert_eq!(config.silence.first_token.as_secs(), 300);
     assert_eq!((config.silence.connect.as_secs(), config.silence.stream_idle.as_secs()), (2, 60));
-    assert_eq!((config.start_timeout.as_secs(), config.log_level.as_str()), (60, "info"));
+    assert_eq!((config.start_timeout.as_secs(), config.observability.log_level.as_str()), (60, "info"));
     assert!(config.run_dir.is_absolute() && config.run_dir.ends_with("run"));
 }
 
@@ -42,7 +42,7 @@ fn limits_can_be_named() {
     );
     let config = load(&text).unwrap();
     assert_eq!((config.silence.first_token.as_secs(), config.silence.stream_idle.as_secs()), (7, 8));
-    assert_eq!((config.connections.drain.as_secs(), config.log_level.as_str()), (9, "debug"));
+    assert_eq!((config.connections.drain.as_secs(), config.observability.log_level.as_str()), (9, "debug"));
 }
 
 #[test]

@@ -17,4 +17,4 @@ pub use files::{Files, Role};
 pub use platform::SimulatedPlatform;
 pub use prepare::{Options, new_root, prepare};
 pub use process::{LogLine, Stack};
-pub use service::{AttestationArgs, ServiceArgs, load_roots};
+pub use service::{MachineArgs, RootArgs, load_roots};

@@ -1,28 +1,24 @@
-//! Arguments of the three mains.
+//! Arguments of the three mains, beside those of the shipped ones.
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result};
-use clap::Parser;
+use clap::Args;
 use snp_evidence::TrustRoots;
 
-/// Arguments of the simulated gateway and adapter.
-#[derive(Debug, Parser)]
-pub struct ServiceArgs {
-    /// The service's configuration, as shipped.
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+/// Of the simulated gateway and adapter.
+#[derive(Debug, Args)]
+pub struct RootArgs {
     /// ARK, ASK and ASVK of the simulated machine, as PEM.
     #[arg(long, value_name = "FILE")]
     pub simulated_root: PathBuf,
 }
 
-/// Arguments of the simulated attestation-svc.
-#[derive(Debug, Parser)]
-pub struct AttestationArgs {
-    /// Configuration and root.
+/// Of the simulated attestation-svc.
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    /// The root.
     #[command(flatten)]
-    pub service: ServiceArgs,
+    pub root: RootArgs,
     /// The simulated machine.
     #[arg(long, value_name = "FILE")]
     pub machine: PathBuf,
@@ -32,8 +28,8 @@ pub struct AttestationArgs {
 }
 
 /// Trust in the simulated machine, and in nothing else.
-pub fn load_roots(args: &ServiceArgs) -> Result<TrustRoots> {
-    let path = &args.simulated_root;
-    let pem = fs::read(path).with_context(|| path.display().to_string())?;
-    TrustRoots::simulated(&pem).with_context(|| path.display().to_string())
+pub fn load_roots(args: &RootArgs) -> Result<TrustRoots, String> {
+    let path = args.simulated_root.display();
+    let pem = fs::read(&args.simulated_root).map_err(|error| format!("{path}: {error}"))?;
+    TrustRoots::simulated(&pem).map_err(|error| format!("{path}: {error}"))
 }

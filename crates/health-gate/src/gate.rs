@@ -1,6 +1,13 @@
 //! The gate: whether this process may serve right now.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use proto::reason;
@@ -21,13 +28,21 @@ pub struct Gate {
 struct Shared {
     term: ArcSwap<Term>,
     open: watch::Sender<bool>,
+    lapses: AtomicU64,
     clock: Arc<dyn Clock>,
 }
 
 impl Gate {
     pub(crate) fn shut(clock: Arc<dyn Clock>) -> Self {
         let term = ArcSwap::new(Term::none(clock.clone()));
-        Self { shared: Arc::new(Shared { term, open: watch::Sender::new(false), clock }) }
+        Self {
+            shared: Arc::new(Shared {
+                term,
+                open: watch::Sender::new(false),
+                lapses: AtomicU64::new(0),
+                clock,
+            }),
+        }
     }
 
     /// Leave to serve for as long as the present lease is not interrupted.
@@ -49,6 +64,11 @@ impl Gate {
     /// Whether the gate is open, and every change of it (health services report this).
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.shared.open.subscribe()
+    }
+
+    /// How often it has shut because the lease had come to its end.
+    pub(crate) fn lapses(&self) -> u64 {
+        self.shared.lapses.load(Ordering::Relaxed)
     }
 
     /// Opens, or stays open, until `deadline` on the boot clock; shuts where that has come. After a
@@ -78,7 +98,10 @@ impl Gate {
             self.shared.open.send_if_modified(|open| {
                 let lapsed = *open && !self.is_open();
                 *open &= !lapsed;
-                lapsed.then(|| warn!("the health lease has lapsed; nothing is served"));
+                if lapsed {
+                    self.shared.lapses.fetch_add(1, Ordering::Relaxed);
+                    warn!("the health lease has lapsed; nothing is served");
+                }
                 lapsed
             });
             if !self.is_open() && open.wait_for(|open| *open).await.is_err() {

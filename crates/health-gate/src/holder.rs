@@ -1,6 +1,15 @@
 //! The holder of this process's identity and lease.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use mtls::{KeyError, Material, Role, SpiffeId};
@@ -62,6 +71,7 @@ struct Shared {
     token: watch::Sender<OwnToken>,
     epoch: watch::Sender<u64>,
     shown: Shown,
+    enrolments: AtomicU64,
     clock: Arc<dyn Clock>,
     tracker: TaskTracker,
 }
@@ -188,6 +198,7 @@ impl Shared {
             token: watch::Sender::new(token),
             epoch: watch::Sender::new(1),
             shown: Shown::default(),
+            enrolments: AtomicU64::new(0),
             clock,
             tracker: enroller.tracker.clone(),
         }
@@ -211,6 +222,7 @@ impl Shared {
         if new_epoch {
             self.epoch.send_modify(|epoch| *epoch += 1);
         }
+        self.enrolments.fetch_add(1, Ordering::Relaxed);
         info!(identity = %trust.identity, new_epoch, "enrolled");
         Ok(())
     }
@@ -278,6 +290,10 @@ impl Holder {
     /// Who this process is; another instance after each change of the trust epoch.
     pub fn identity(&self) -> SpiffeId {
         self.shared.trust.borrow().identity.clone()
+    }
+
+    pub(crate) fn enrolments(&self) -> u64 {
+        self.shared.enrolments.load(Ordering::Relaxed)
     }
 
     pub(crate) fn trust(&self) -> watch::Receiver<Arc<Trust>> {

@@ -10,6 +10,8 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use proto::reason;
+use service_runtime::refused_for;
 use tonic::Status;
 use tower::{Layer, Service};
 
@@ -109,7 +111,7 @@ fn refusal(grpc: bool, lapsed: Lapsed) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response
+    refused_for(response, reason::ATTESTATION_LAPSED)
 }
 
 #[cfg(test)]

@@ -31,11 +31,12 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 use crate::{
     connection::{Connection, ServerTls, TlsFacts, UnixPeer},
     lifetime::{Activity, TrackedBody, departure, end_of_life, jittered},
+    observer::Observer,
 };
 
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
@@ -59,6 +60,9 @@ pub enum Incoming {
     Tcp(TcpListener),
     /// A unix socket; no TLS, HTTP/2 with prior knowledge.
     Unix(UnixListener),
+    /// TCP without TLS, for what this crate itself serves: health and metrics.
+    #[non_exhaustive]
+    Plaintext(TcpListener),
 }
 
 /// Bounds on connections. Defaults are those of the design.
@@ -114,6 +118,8 @@ pub struct Server {
     pub limits: Limits,
     /// Each change tells the connections of that moment to go (GOAWAY).
     pub recycle: watch::Receiver<u64>,
+    /// Tells of connections and requests.
+    pub observer: Observer,
 }
 
 impl fmt::Debug for Server {
@@ -157,14 +163,16 @@ impl Server {
     }
 
     async fn connection(self: Arc<Self>, socket: Socket, place: OwnedSemaphorePermit, ends: Ends) {
+        let counted = self.observer.connection();
         let result = match socket {
             Socket::Tcp(stream) => self.tls_connection(stream, ends).await,
             Socket::Unix(stream) => self.unix_connection(stream, ends).await,
+            Socket::Plaintext(stream) => self.plaintext_connection(stream, ends).await,
         };
         if let Err(error) = result {
             debug!(%error, "connection ended");
         }
-        drop(place);
+        drop((place, counted));
     }
 
     async fn tls_connection(self: Arc<Self>, stream: TcpStream, ends: Ends) -> io::Result<()> {
@@ -175,15 +183,18 @@ impl Server {
         let tls = self.tls.as_ref().and_then(|source| source()).ok_or_else(no_credentials)?;
         let accept = TlsAcceptor::from(tls.config).accept(stream);
         let stream = tokio::select! {
-            stream = timeout(self.limits.handshake, accept) => stream??,
+            stream = timeout(self.limits.handshake, accept) => {
+                stream.map_err(Into::into).flatten().inspect_err(|_| self.observer.handshake_failed())?
+            }
             () = ends.shutdown.cancelled() => return Ok(()),
         };
         let facts = TlsFacts::of(stream.get_ref().1, tls.leaf_spki_sha256).map_err(io::Error::other)?;
         let http2 = facts.http2;
+        let version = if http2 { Version::Http2 } else { Version::Http1 };
         // HTTP/2 is read all the time, and needs no second look.
         let socket = if http2 { None } else { Some(TcpStream::from_std(socket.into())?) };
         let connection = connection(Some(peer), Some(facts), None);
-        let serving = self.http(stream, http2, connection, recycle, ends);
+        let serving = self.http(stream, version, connection, recycle, ends);
         tokio::select! {
             ended = serving => ended,
             () = departure(socket) => Ok(()),
@@ -194,7 +205,14 @@ impl Server {
         let peer = stream.peer_cred()?;
         let peer = UnixPeer { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() };
         let recycle = self.recycle_from_now();
-        self.http(stream, true, connection(None, None, Some(peer)), recycle, ends).await
+        self.http(stream, Version::Http2, connection(None, None, Some(peer)), recycle, ends).await
+    }
+
+    async fn plaintext_connection(self: Arc<Self>, stream: TcpStream, ends: Ends) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let peer = stream.peer_addr()?;
+        let recycle = self.recycle_from_now();
+        self.http(stream, Version::Either, connection(Some(peer), None, None), recycle, ends).await
     }
 
     /// What was recycled before does not concern a connection; what is from here on, does, the
@@ -208,7 +226,7 @@ impl Server {
     async fn http<IO>(
         &self,
         io: IO,
-        http2: bool,
+        version: Version,
         connection: Connection,
         recycle: watch::Receiver<u64>,
         ends: Ends,
@@ -221,9 +239,9 @@ impl Server {
         extensions.insert(connection.clone());
         let activity = Arc::new(Activity::default());
         let service = hyper::service::service_fn(|request| {
-            answer(self.router.clone(), extensions.clone(), activity.clone(), request)
+            answer(self.router.clone(), extensions.clone(), activity.clone(), self.observer.clone(), request)
         });
-        let builder = self.builder(http2);
+        let builder = self.builder(version);
         let mut serving = pin!(builder.serve_connection(TokioIo::new(io), service));
         let age = jittered(self.limits.age, connection.id);
         let end = end_of_life(age, self.limits.idle, &activity, recycle);
@@ -244,7 +262,7 @@ impl Server {
         }
     }
 
-    fn builder(&self, http2: bool) -> auto::Builder<TokioExecutor> {
+    fn builder(&self, version: Version) -> auto::Builder<TokioExecutor> {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(self.limits.headers);
         builder
@@ -253,7 +271,11 @@ impl Server {
             .keep_alive_interval(self.limits.keep_alive)
             .keep_alive_timeout(self.limits.keep_alive)
             .max_concurrent_streams(self.limits.streams);
-        if http2 { builder.http2_only() } else { builder.http1_only() }
+        match version {
+            Version::Http1 => builder.http1_only(),
+            Version::Http2 => builder.http2_only(),
+            Version::Either => builder,
+        }
     }
 }
 
@@ -266,6 +288,16 @@ struct Ends {
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Plaintext(TcpStream),
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy)]
+enum Version {
+    Http1,
+    Http2,
+    /// Its first bytes tell.
+    Either,
 }
 
 impl Incoming {
@@ -273,6 +305,7 @@ impl Incoming {
         Ok(match self {
             Self::Tcp(listener) => Socket::Tcp(listener.accept().await?.0),
             Self::Unix(listener) => Socket::Unix(listener.accept().await?.0),
+            Self::Plaintext(listener) => Socket::Plaintext(listener.accept().await?.0),
         })
     }
 }
@@ -281,12 +314,14 @@ async fn answer(
     router: Router,
     extensions: Extensions,
     activity: Arc<Activity>,
+    observer: Observer,
     mut request: Request<RequestBody>,
 ) -> Result<Response<TrackedBody>, Infallible> {
-    let in_flight = activity.begin();
+    let (in_flight, mut seen) = (activity.begin(), observer.seen(&request));
     request.extensions_mut().extend(extensions);
-    let response = router.oneshot(request).await?;
-    Ok(response.map(|body| TrackedBody::new(body, in_flight)))
+    let response = router.oneshot(request).instrument(seen.span().clone()).await?;
+    seen.answered(&response);
+    Ok(response.map(|body| TrackedBody::new(body, in_flight, seen)))
 }
 
 fn connection(

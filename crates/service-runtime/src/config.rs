@@ -11,10 +11,16 @@ use std::{
 use crate::{exit::Exit, measured::MeasuredConfig};
 
 mod common;
+mod observability;
 mod problems;
 mod settings;
 
-pub use self::{common::Common, problems::Problems, settings::Settings};
+pub use self::{
+    common::Common,
+    observability::{Observability, Traces},
+    problems::Problems,
+    settings::Settings,
+};
 
 /// Largest configuration file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -26,8 +32,8 @@ pub trait Configuration: Sized {
     fn read(settings: &mut Settings) -> Option<Self>;
     /// The measured part.
     fn measured(&self) -> &MeasuredConfig;
-    /// Filter for the logs, such as `info`.
-    fn log_level(&self) -> &str;
+    /// What operators are told, and where.
+    fn observability(&self) -> &Observability;
 }
 
 /// Why a configuration cannot be used. Display names the file and lists every problem.

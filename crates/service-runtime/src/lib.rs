@@ -1,5 +1,5 @@
 //! What every service needs and none should write again: configuration, clock,
-//! logs, exit codes, the accept loop and an orderly end.
+//! logs, traces, metrics, exit codes, the accept loop and an orderly end.
 //!
 //! Flow of a service: [`launch`] → its [`Configuration`] → `run(config, …)` →
 //! [`Server::serve`] → [`Exit`]. Clock, listener and shutdown are arguments everywhere, so that tests
@@ -12,13 +12,24 @@ mod connection;
 mod exit;
 mod lifetime;
 mod measured;
+mod metrics;
+mod observer;
+mod ops;
 mod process;
+mod telemetry;
 
 pub use accept::{Incoming, Limits, Scope, Server, TlsSource, no_scope};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use config::{Common, ConfigError, Configuration, Problems, Settings, describe_config, load_config};
+pub use config::{
+    Common, ConfigError, Configuration, Observability, Problems, Settings, Traces, describe_config,
+    load_config,
+};
 pub use connection::{Connection, EXPORTER_LABEL, ServerTls, TlsFacts, UnixPeer};
 pub use exit::Exit;
 pub use measured::{Backend, BackendAddress, BackendKind, Identity, MeasuredConfig};
-pub use process::{block_on, ends, harden, init_logs, launch, refuse, shutdown_on_signals};
+pub use metrics::{Buckets, Counter, Gauge, Held, Histogram, Metric, MetricFact, Registry};
+pub use observer::{Callers, Observer, RequestMetrics, Routes, refused_for};
+pub use ops::{Condition, Ops};
+pub use process::{ends, launch, refuse, shutdown_on_signals};
+pub use telemetry::{Attribute, describe, propagate};
 pub use tokio_util::{sync::CancellationToken, task::TaskTracker};

@@ -20,6 +20,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use crate::observer::Seen;
+
 /// Requests in flight on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
@@ -81,11 +83,12 @@ pub(crate) struct TrackedBody {
     body: axum::body::Body,
     in_flight: InFlight,
     unread: bool,
+    seen: Seen,
 }
 
 impl TrackedBody {
-    pub(crate) fn new(body: axum::body::Body, in_flight: InFlight) -> Self {
-        Self { body, in_flight, unread: false }
+    pub(crate) fn new(body: axum::body::Body, in_flight: InFlight, seen: Seen) -> Self {
+        Self { body, in_flight, unread: false, seen }
     }
 
     fn set_unread(&mut self, unread: bool) {
@@ -114,7 +117,14 @@ impl Body for TrackedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         self.in_flight.0.polls.fetch_add(1, Ordering::AcqRel);
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let span = self.seen.span().clone();
+        let polled = span.in_scope(|| Pin::new(&mut self.body).poll_frame(cx));
+        if let Poll::Ready(frame) = &polled {
+            self.seen.frame(frame.as_ref());
+            if self.body.is_end_stream() {
+                self.seen.ended();
+            }
+        }
         self.set_unread(matches!(polled, Poll::Ready(Some(_))));
         polled
     }
@@ -194,7 +204,8 @@ mod tests {
         let (activity, limit) = (Arc::new(Activity::default()), Duration::from_mins(1));
         let frames =
             futures_util::stream::iter([Ok::<_, io::Error>("one")]).chain(futures_util::stream::pending());
-        let mut body = TrackedBody::new(axum::body::Body::from_stream(frames), activity.begin());
+        let seen = crate::observer::Observer::default().seen(&http::Request::new(()));
+        let mut body = TrackedBody::new(axum::body::Body::from_stream(frames), activity.begin(), seen);
         body.frame().await.unwrap().unwrap();
         activity.unread_for(limit).await;
         let silent = tokio::time::timeout(limit * 5, body.frame()).await;

@@ -2,63 +2,89 @@
 
 use std::{
     fmt::Display,
-    future::Future,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use nix::sys::{
     prctl,
     resource::{Resource, getrlimit, setrlimit},
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::{
-    config::{Configuration, describe_config, load_config},
+    config::{Configuration, Observability, describe_config, load_config},
     exit::Exit,
+    telemetry::Telemetry,
 };
 
 #[derive(Parser)]
 #[command(version)]
-struct Args {
+struct Arguments<A: Args> {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Report every problem of the configuration, or the class of each key and the digests, and end.
     #[arg(long)]
     check_config: bool,
+    #[command(flatten)]
+    own: A,
 }
 
-/// The whole `main` of a shipped service: arguments, configuration, logs, memory that stays
-/// inside, then `service` until its end. What goes wrong before is said on stderr.
-pub fn launch<C: Configuration>(
+/// The whole `main` of a service: arguments (`A` beside the usual ones), configuration, logs, memory
+/// that stays inside, then `service` until its end. What goes wrong before is said on stderr.
+pub fn launch<C: Configuration, A: Args>(
     name: &'static str,
     about: &'static str,
-    service: impl AsyncFnOnce(C, CancellationToken) -> Result<Exit, Exit>,
+    service: impl AsyncFnOnce(C, A, CancellationToken) -> Result<Exit, Exit>,
 ) -> ExitCode {
-    let matches = Args::command().name(name).about(about).get_matches();
+    let matches = Arguments::<A>::command().name(name).about(about).get_matches();
     // Clap itself knows how to end on arguments that it cannot use.
-    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    start(&args, service).unwrap_or_else(|(problem, exit)| refuse(name, problem, exit))
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    start(name, arguments, service).unwrap_or_else(|(problem, exit)| refuse(name, problem, exit))
 }
 
-fn start<C: Configuration>(
-    args: &Args,
-    service: impl AsyncFnOnce(C, CancellationToken) -> Result<Exit, Exit>,
+fn start<C: Configuration, A: Args>(
+    name: &'static str,
+    arguments: Arguments<A>,
+    service: impl AsyncFnOnce(C, A, CancellationToken) -> Result<Exit, Exit>,
 ) -> Result<ExitCode, (String, Exit)> {
-    if args.check_config {
-        let text = describe_config::<C>(&args.config).map_err(|error| (error.to_string(), error.exit()))?;
+    let Arguments { config, check_config, own } = arguments;
+    if check_config {
+        let text = describe_config::<C>(&config).map_err(|error| (error.to_string(), error.exit()))?;
         let printed = io::stdout().write_all(text.as_bytes());
         return printed.map(|()| Exit::Clean.into()).map_err(|error| (error.to_string(), Exit::Config));
     }
-    let config: C = load_config(&args.config).map_err(|error| (error.to_string(), error.exit()))?;
-    init_logs(config.log_level()).map_err(|problem| (problem, Exit::Config))?;
-    harden().map_err(|error| (format!("memory cannot be kept to the process: {error}"), Exit::Config))?;
-    Ok(block_on(|shutdown| async { service(config, shutdown).await.unwrap_or_else(|exit| exit) }))
+    let config: C = load_config(&config).map_err(|error| (error.to_string(), error.exit()))?;
+    let observability = config.observability().clone();
+    let service = async |shutdown| service(config, own, shutdown).await.unwrap_or_else(|exit| exit);
+    process(name, &observability, service)
+}
+
+/// Runs a service to its end on a runtime of its own, in memory that stays inside, with logs and
+/// traces as `observability` has them.
+fn process(
+    name: &'static str,
+    observability: &Observability,
+    service: impl AsyncFnOnce(CancellationToken) -> Exit,
+) -> Result<ExitCode, (String, Exit)> {
+    let config = |problem| (problem, Exit::Config);
+    harden().map_err(|error| config(format!("memory cannot be kept to the process: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| config(format!("the runtime cannot be started: {error}")))?;
+    let exit = runtime.block_on(async {
+        let telemetry = Telemetry::install(name, observability)?;
+        let shutdown = shutdown_on_signals().map_err(|error| error.to_string())?;
+        let exit = service(shutdown).await;
+        telemetry.finish();
+        Ok(exit)
+    });
+    // Whatever still blocks in a device call must not hold up the exit code.
+    runtime.shutdown_background();
+    exit.map(ExitCode::from).map_err(config)
 }
 
 /// Logs why a service ends before it serves, and gives `exit`.
@@ -69,25 +95,10 @@ pub fn ends<E: Display>(exit: Exit) -> impl FnOnce(E) -> Exit {
     }
 }
 
-/// Logs go to stderr as one JSON object a line. `level` is a tracing filter such as `info`.
-pub fn init_logs(level: &str) -> Result<(), String> {
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(log_filter(level)?)
-        .with_writer(io::stderr)
-        .try_init()
-        .map_err(|error| error.to_string())
-}
-
-pub(crate) fn log_filter(level: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(level).map_err(|error| format!("{level:?} is no filter for logs: {error}"))
-}
-
 /// Keeps the process's memory out of core files and away from other processes of its user, and
 /// lets it have as many connections as the system allows: at the usual soft limit of 1,024 files,
 /// idle clients could keep the lease from being renewed.
-pub fn harden() -> io::Result<()> {
+fn harden() -> io::Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
@@ -115,23 +126,14 @@ pub fn refuse(service: &str, problem: impl Display, exit: Exit) -> ExitCode {
     exit.into()
 }
 
-/// Runs a service to its end on a new runtime: the last line of every `main`.
-pub fn block_on<F, S>(service: S) -> ExitCode
-where
-    S: FnOnce(CancellationToken) -> F,
-    F: Future<Output = Exit>,
-{
-    let run = || -> io::Result<Exit> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let exit = runtime.block_on(async { Ok::<_, io::Error>(service(shutdown_on_signals()?).await) });
-        // Whatever still blocks in a device call must not hold up the exit code.
-        runtime.shutdown_background();
-        exit
-    };
-    run()
-        .unwrap_or_else(|error| {
-            tracing::error!(%error, "the runtime cannot be started");
-            Exit::Config
-        })
-        .into()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_core_file_can_hold_a_prompt() {
+        harden().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
+        assert!(!prctl::get_dumpable().unwrap());
+    }
 }

@@ -35,7 +35,7 @@ fn the_defaults_are_those_of_the_design() {
     let (folder, config) = load(GOOD);
     let config = config.unwrap();
     assert_eq!(config.run_dir, folder.path().join("run"));
-    assert_eq!((config.access, config.log_level.as_str()), (Access::Anonymous, "info"));
+    assert_eq!((config.access, config.observability.log_level.as_str()), (Access::Anonymous, "info"));
     assert_eq!(config.start_timeout.as_secs(), 60);
     let answers = &config.answers;
     let times = [answers.first_token, answers.stream_idle, answers.unary].map(|limit| limit.as_secs());
@@ -51,7 +51,7 @@ fn limits_can_be_set() {
     let config = load(&text).1.unwrap();
     assert_eq!((config.start_timeout.as_secs(), config.answers.unary.as_secs()), (5, 7));
     assert_eq!((config.answers.body, config.connections.streams), (99, 3));
-    assert_eq!(config.log_level, "debug");
+    assert_eq!(config.observability.log_level, "debug");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use proto::reason;
 use serde::Serialize;
+use service_runtime::refused_for;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -75,7 +76,7 @@ impl IntoResponse for ApiError {
         if self.reason == reason::OVERLOADED {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        response
+        refused_for(response, &self.reason)
     }
 }
 

@@ -17,7 +17,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mtls::{Material, Role, no_name};
-use service_runtime::TaskTracker;
+use service_runtime::{TaskTracker, propagate};
 use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
@@ -64,6 +64,7 @@ impl tower::Service<Request<Body>> for MutualChannel {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        propagate(request.headers_mut());
         let shared = self.shared.clone();
         Box::pin(async move {
             let mut connection = shared.connection().await?;

@@ -11,12 +11,12 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use health_gate::{Holder, HolderConfig};
-use inference_gateway::{Limits, server};
+use inference_gateway::{ChatMetrics, Limits, server};
 use mtls::{Role, ServiceKey};
 use rustls_pki_types::CertificateDer;
 use service_runtime::{
-    CancellationToken, Clock, Incoming, ManualClock, MeasuredConfig, Server, ServerTls, SystemClock,
-    TaskTracker, no_scope,
+    CancellationToken, Clock, Incoming, ManualClock, MeasuredConfig, Observer, Registry, Server, ServerTls,
+    SystemClock, TaskTracker, no_scope,
 };
 use snp_evidence::{Endorsements, Evidence, EvidenceFormat, Policy, TrustRoots, Vek};
 use snp_platform::{Platform, PlatformError};
@@ -91,6 +91,7 @@ impl World {
             clock: deployment.clock.clone(),
             limits,
             draining: draining.clone(),
+            metrics: ChatMetrics::register(&mut Registry::default()),
         };
         let (tls, certificate) = public_tls();
         let leaf_spki_sha256 = tls.leaf_spki_sha256;
@@ -100,6 +101,7 @@ impl World {
             scope: no_scope(),
             limits: service_runtime::Limits::default(),
             recycle: holder.epoch_changed(),
+            observer: Observer::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -2,25 +2,20 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use anyhow::Result;
-use clap::Parser;
-use dev_stack::{ServiceArgs, load_roots};
-use service_runtime::{Exit, SystemClock, block_on, init_logs, refuse};
+use backend_adapter::{Config, run};
+use dev_stack::{RootArgs, load_roots};
+use service_runtime::{Exit, SystemClock, ends, launch};
 use tokio::net::TcpListener;
 
 fn main() -> ExitCode {
-    start().unwrap_or_else(|error| refuse("backend-adapter", format!("{error:#}"), Exit::Config))
-}
-
-fn start() -> Result<ExitCode> {
-    let args = ServiceArgs::parse();
-    let config = match backend_adapter::Config::load(&args.config) {
-        Ok(config) => config,
-        Err(error) => return Ok(refuse("backend-adapter", &error, error.exit())),
-    };
-    let roots = load_roots(&args)?;
-    init_logs(&config.log_level).map_err(anyhow::Error::msg)?;
-    let listen = config.listen;
-    let bind = move || TcpListener::bind(listen);
-    Ok(block_on(|shutdown| backend_adapter::run(config, roots, bind, Arc::new(SystemClock), shutdown)))
+    launch(
+        "backend-adapter",
+        "backend-adapter on simulated hardware",
+        async |config: Config, args: RootArgs, shutdown| {
+            let roots = load_roots(&args).map_err(ends(Exit::Config))?;
+            let listen = config.listen;
+            let bind = || TcpListener::bind(listen);
+            Ok(run(config, roots, bind, Arc::new(SystemClock), shutdown).await)
+        },
+    )
 }

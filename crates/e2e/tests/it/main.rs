@@ -6,9 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::large_futures, reason = "a test's future lives once")]
 
+mod canary;
 mod cancel;
 mod chain;
 mod cli;
+mod collector;
 mod door;
 mod identity;
 mod model;

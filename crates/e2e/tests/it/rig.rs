@@ -17,6 +17,7 @@ use proto::inference::v1::{
     ChatSpec, ContentPart, Message, StreamChatRequest, StreamChatResponse, content_part,
     inference_service_client::InferenceServiceClient,
 };
+use rustls_pki_types::CertificateDer;
 use service_runtime::{BackendAddress, Clock, SystemClock};
 use snp_evidence::{Policy, TrustRoots, UnixTime};
 use snp_simulator::SimulatedRoot;
@@ -93,8 +94,14 @@ impl Rig {
 
     /// A stock TLS connection that speaks HTTP/1.1; it trusts the CA that the evidence vouches for.
     pub(crate) async fn http1(&self) -> TlsStream<TcpStream> {
+        let ca = self.channel().await.ca_certificate().unwrap().clone();
+        self.http1_trusting(ca).await
+    }
+
+    /// The same, where the CA is known from before.
+    pub(crate) async fn http1_trusting(&self, ca: CertificateDer<'static>) -> TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.channel().await.ca_certificate().unwrap().clone()).unwrap();
+        roots.add(ca).unwrap();
         mtls::install_crypto_provider();
         let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];

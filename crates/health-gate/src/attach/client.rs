@@ -22,7 +22,7 @@ use proto::{
     reason,
 };
 use rustls_pki_types::CertificateDer;
-use service_runtime::CancellationToken;
+use service_runtime::{CancellationToken, propagate};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -146,7 +146,8 @@ impl Service<Request<Body>> for AttachedChannel {
     }
 
     /// Dropping the future, or the answer's body, resets the HTTP/2 stream.
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        propagate(request.headers_mut());
         let pool = Arc::clone(&self.pool);
         Box::pin(async move { pool.send(request).await })
     }

@@ -26,7 +26,7 @@ use proto::{
     },
     reason_of,
 };
-use service_runtime::{CancellationToken, Incoming, Limits, Server};
+use service_runtime::{CancellationToken, Incoming, Limits, Observer, Server};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
@@ -127,6 +127,7 @@ impl Pair {
             scope: Attachments::new(&adapter, Role::Gateway).scope(),
             limits,
             recycle: watch::channel(0).1,
+            observer: Observer::default(),
         };
         tokio::spawn(server.serve(Incoming::Tcp(listener), stop.clone()));
         Self { world, fake, gateway, adapter, address, backend, stop: stop.drop_guard() }

@@ -14,7 +14,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mtls::Role;
-use service_runtime::{CancellationToken, Incoming, Limits, Server, no_scope};
+use service_runtime::{CancellationToken, Incoming, Limits, Observer, Server, no_scope};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -55,6 +55,7 @@ impl Door {
             scope: no_scope(),
             limits: Limits::default(),
             recycle: holder.epoch_changed(),
+            observer: Observer::default(),
         };
         tokio::spawn(server.serve(Incoming::Tcp(listener), stop.clone()));
         Self { world, fake, holder, address, _stop: stop.drop_guard() }

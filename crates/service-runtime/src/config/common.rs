@@ -2,11 +2,10 @@
 
 use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::Settings;
+use super::{Observability, Settings};
 use crate::{
     accept::Limits,
     measured::{MeasuredConfig, sha256},
-    process::log_filter,
 };
 
 /// What every service is told. `P` is the policy, of which this crate knows the digest only.
@@ -20,8 +19,8 @@ pub struct Common<P> {
     pub run_dir: PathBuf,
     /// `listen`: the service's port.
     pub listen: SocketAddr,
-    /// `log.level`: filter for the logs, such as `info`.
-    pub log_level: String,
+    /// What operators are told, and where.
+    pub observability: Observability,
 }
 
 impl<P> Common<P> {
@@ -38,9 +37,14 @@ impl<P> Common<P> {
         }
         let run_dir = settings.path("run_dir");
         let listen = listen(settings, "listen");
-        let log_level = settings
-            .parsed_or("log.level", "info".to_owned(), |level| log_filter(level).map(|_| level.to_owned()));
-        Some(Self { measured: measured?, policy: policy?.0, run_dir: run_dir?, listen: listen?, log_level })
+        let observability = Observability::read(settings);
+        Some(Self {
+            measured: measured?,
+            policy: policy?.0,
+            run_dir: run_dir?,
+            listen: listen?,
+            observability,
+        })
     }
 }
 

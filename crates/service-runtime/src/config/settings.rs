@@ -88,6 +88,20 @@ impl Settings {
         self.parsed_or(key, None, |text| named(text).map(|name| Some(folder.join(name))))
     }
 
+    /// Like [`Settings::file`], for a key that may be left out.
+    pub fn optional_file<T, E: Display>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Option<T> {
+        if self.has(key) { self.file(key, parse) } else { None }
+    }
+
+    /// An address and port, where the key is not left out.
+    pub fn optional_address(&mut self, key: &str) -> Option<SocketAddr> {
+        if self.has(key) { self.address(key) } else { None }
+    }
+
     /// An address and port that must be there.
     pub fn address(&mut self, key: &str) -> Option<SocketAddr> {
         self.parsed(key, socket_address)
@@ -105,6 +119,12 @@ impl Settings {
     pub fn number(&mut self, key: &str, range: RangeInclusive<u32>) -> Option<u32> {
         let value = self.required(key)?;
         self.as_number(key, &value, range)
+    }
+
+    /// Like [`Settings::number`], for a key that may be left out.
+    pub fn number_or(&mut self, key: &str, default: u32, range: RangeInclusive<u32>) -> u32 {
+        let value = self.take(key);
+        value.and_then(|value| self.as_number(key, &value, range)).unwrap_or(default)
     }
 
     /// A limit in seconds, up to a day.
@@ -155,6 +175,14 @@ impl Settings {
     fn as_text<'v>(&mut self, key: &str, value: &'v Value) -> Option<&'v str> {
         let mistake = || format!("is of type {}, must be a text in quotes", value.type_str());
         self.problems.take(key, value.as_str().ok_or_else(mistake))
+    }
+
+    /// Whether the file says `key`, which it may.
+    fn has(&mut self, key: &str) -> bool {
+        self.asked.insert(key.to_owned());
+        let mut steps = key.split('.');
+        let first = steps.next().and_then(|name| self.rest.get(name));
+        steps.try_fold(first, |value, step| Some(value?.get(step))).flatten().is_some()
     }
 
     fn required(&mut self, key: &str) -> Option<Value> {

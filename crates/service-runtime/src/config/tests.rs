@@ -27,8 +27,8 @@ impl Configuration for Sample {
         &self.common.measured
     }
 
-    fn log_level(&self) -> &str {
-        &self.common.log_level
+    fn observability(&self) -> &Observability {
+        &self.common.observability
     }
 }
 
@@ -63,7 +63,10 @@ fn the_shared_keys_are_read() {
     let Sample { common, start_timeout, drain } = load_config(&path).unwrap();
     assert_eq!((common.policy, common.run_dir), (POLICY.len(), folder.path().join("run")));
     assert_eq!(common.listen, SocketAddr::from(([127, 0, 0, 1], 8445)));
-    assert_eq!((common.log_level.as_str(), start_timeout.as_secs(), drain.as_secs()), ("info", 60, 9));
+    assert_eq!(
+        (common.observability.log_level.as_str(), start_timeout.as_secs(), drain.as_secs()),
+        ("info", 60, 9)
+    );
 }
 
 #[test]

@@ -7,13 +7,17 @@ use axum::{Extension, Router, routing::get};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::{CertificateDer, ServerName};
-use service_runtime::{CancellationToken, Connection, Incoming, Limits, Server, ServerTls, no_scope};
+use service_runtime::{
+    CancellationToken, Connection, Incoming, Limits, Observer, Server, ServerTls, no_scope,
+};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{Notify, watch},
     task::JoinHandle,
 };
+
+mod ops;
 
 struct Running {
     address: std::net::SocketAddr,
@@ -37,7 +41,14 @@ async fn start(router: Router, limits: Limits) -> Running {
     let tls = ServerTls { config: Arc::new(config), leaf_spki_sha256: [7; 32] };
     let (recycle, recycled) = watch::channel(0);
     let source = Arc::new(move || Some(tls.clone()));
-    let server = Server { router, tls: Some(source), scope: no_scope(), limits, recycle: recycled };
+    let server = Server {
+        router,
+        tls: Some(source),
+        scope: no_scope(),
+        limits,
+        recycle: recycled,
+        observer: Observer::default(),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
@@ -201,6 +212,7 @@ async fn the_kernel_says_who_is_at_the_other_end_of_a_unix_socket() {
         scope: no_scope(),
         limits: Limits::default(),
         recycle: recycled,
+        observer: Observer::default(),
     };
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(server.serve(Incoming::Unix(listener), shutdown.clone()));

@@ -14,7 +14,7 @@ use proto::attestation::v1::{
     health_service_server::{HealthService, HealthServiceServer},
     identity_service_server::{IdentityService, IdentityServiceServer},
 };
-use service_runtime::{CancellationToken, Incoming, Limits, Server, no_scope};
+use service_runtime::{CancellationToken, Incoming, Limits, Observer, Server, no_scope};
 use tokio::{net::UnixListener, sync::watch};
 use tonic::{Code, Request, Response, Status, Streaming, service::Routes};
 
@@ -43,6 +43,7 @@ impl Socket {
             scope: no_scope(),
             limits: Limits { drain: Duration::ZERO, ..Limits::default() },
             recycle: watch::channel(0).1,
+            observer: Observer::default(),
         };
         server.serve(Incoming::Unix(UnixListener::bind(path).unwrap()), stop).await;
     }

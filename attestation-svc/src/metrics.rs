@@ -1,0 +1,83 @@
+//! What attestation-svc counts.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use mtls::Role;
+use service_runtime::{Buckets, Counter, Histogram, Metric, Registry, RequestMetrics};
+
+use crate::authority::Authority;
+use crate::prover::Caller;
+
+const REPORTS: Metric<2> = Metric {
+    name: "cube_reports_total",
+    help: "Reports asked of the secure processor, for services inside and for the public, by outcome",
+    labels: ["caller", "outcome"],
+};
+const REPORT_SECONDS: Metric<1> = Metric {
+    name: "cube_report_seconds",
+    help: "From asking for a report to having it, waiting for a turn included",
+    labels: ["caller"],
+};
+const TOKENS: Metric<1> = Metric {
+    name: "cube_health_tokens_total",
+    help: "Health tokens minted, by role of the holder",
+    labels: ["role"],
+};
+const MANIFEST: Metric<0> = Metric {
+    name: "cube_key_manifests_total",
+    help: "Versions of the key manifest in this boot",
+    labels: [],
+};
+
+/// A report takes 10 ms to some seconds where others wait.
+const SECONDS: Buckets = Buckets(&[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0]);
+
+/// All of them; a cheap handle.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) requests: RequestMetrics,
+    tokens: Counter<1>,
+    reports: Counter<2>,
+    report_seconds: Histogram<1>,
+    manifest: Arc<OnceLock<Arc<Authority>>>,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let manifest = Arc::new(OnceLock::<Arc<Authority>>::new());
+        let authority = Arc::clone(&manifest);
+        let version =
+            move || authority.get().map_or(0, |authority| authority.manifests.current().manifest.version);
+        registry.read_counter(&MANIFEST, version);
+        Self {
+            requests: RequestMetrics::register(registry),
+            tokens: registry.counter(&TOKENS),
+            reports: registry.counter(&REPORTS),
+            report_seconds: registry.histogram(&REPORT_SECONDS, SECONDS),
+            manifest,
+        }
+    }
+
+    /// From now on they are those of `authority`.
+    pub(crate) fn of(&self, authority: &Arc<Authority>) {
+        // There is one for the life of the process.
+        drop(self.manifest.set(Arc::clone(authority)));
+    }
+
+    /// A report was asked for on behalf of `caller`.
+    pub(crate) fn report(&self, caller: Caller, made: bool, took: Duration) {
+        let caller = match caller {
+            Caller::Inside => "inside",
+            Caller::Public => "public",
+        };
+        self.reports.add([caller, if made { "ok" } else { "failed" }], 1);
+        self.report_seconds.observe([caller], took.as_secs_f64());
+    }
+
+    /// A token was minted for the holder of `role`.
+    pub(crate) fn token(&self, role: Role) {
+        self.tokens.add([role.as_str()], 1);
+    }
+}

@@ -1,0 +1,109 @@
+//! What operators are told of a service, and where: logs, traces, metrics, health.
+
+use std::net::SocketAddr;
+
+use http::{Uri, uri::Scheme};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+use super::Settings;
+use crate::telemetry::log_filter;
+
+/// `log.*`, `traces.*`, `metrics.*` and `health.*`.
+#[derive(Debug, Clone)]
+pub struct Observability {
+    /// `log.level`: filter for the logs, such as `info`.
+    pub log_level: String,
+    /// `traces.*`: where spans go; nowhere unless it is said.
+    pub traces: Option<Traces>,
+    /// `metrics.listen`: plaintext port of the metrics, where there is to be one.
+    pub metrics: Option<SocketAddr>,
+    /// `health.listen`: plaintext port of liveness and readiness, where there is to be one.
+    pub health: Option<SocketAddr>,
+}
+
+/// Where spans go.
+#[derive(Debug, Clone)]
+pub struct Traces {
+    /// `traces.otlp_endpoint`: an OTLP/HTTP collector, such as `https://collector:4318/v1/traces`.
+    pub endpoint: Uri,
+    /// `traces.otlp_ca`: whom the collector's certificate has to chain to. Empty for plain HTTP.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// `traces.per_mille`: how many of a thousand traces are kept.
+    pub per_mille: u32,
+}
+
+impl Observability {
+    pub(super) fn read(settings: &mut Settings) -> Self {
+        let level = |level: &str| log_filter(level).map(|_| level.to_owned());
+        Self {
+            log_level: settings.parsed_or("log.level", "info".to_owned(), level),
+            traces: Traces::read(settings),
+            metrics: settings.optional_address("metrics.listen"),
+            health: settings.optional_address("health.listen"),
+        }
+    }
+}
+
+impl Traces {
+    fn read(settings: &mut Settings) -> Option<Self> {
+        let endpoint = settings.parsed_or("traces.otlp_endpoint", None, |text| endpoint(text).map(Some));
+        let ca = settings.optional_file("traces.otlp_ca", certificates);
+        let per_mille = settings.number_or("traces.per_mille", 1000, 1..=1000);
+        let endpoint = endpoint?;
+        let (tls, trusted) = (endpoint.scheme() == Some(&Scheme::HTTPS), ca.is_some());
+        settings.problems.require(tls == trusted, || {
+            "traces.otlp_ca: needed with an https endpoint, and only there".to_owned()
+        });
+        Some(Self { endpoint, ca: ca.unwrap_or_default(), per_mille })
+    }
+}
+
+/// Spans hold no content, but tell of traffic: they leave the machine over TLS only.
+fn endpoint(text: &str) -> Result<Uri, String> {
+    let mistake = || format!("{text:?} is neither https://HOST:PORT/v1/traces nor http:// on loopback");
+    let uri: Uri = text.parse().map_err(|_| mistake())?;
+    let loopback = uri.host().is_some_and(|host| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    });
+    let allowed = uri.host().is_some()
+        && (uri.scheme() == Some(&Scheme::HTTPS) || (uri.scheme() == Some(&Scheme::HTTP) && loopback));
+    if allowed { Ok(uri) } else { Err(mistake()) }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err("holds no certificate; give the collector's CA as PEM".to_owned()),
+        Err(error) => Err(format!("is not PEM: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_leave_the_machine_over_tls_only() {
+        for good in
+            ["https://collector.example:4318/v1/traces", "http://127.0.0.1:4318/v1/traces", "http://[::1]:1/"]
+        {
+            assert!(endpoint(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://10.0.0.1:4318/v1/traces",
+            "http://collector:4318/",
+            "grpc://127.0.0.1:1",
+            "127.0.0.1",
+            "",
+        ] {
+            assert!(endpoint(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_ca_file_holds_certificates() {
+        assert!(certificates(b"").unwrap_err().contains("no certificate"));
+    }
+}

@@ -1,0 +1,122 @@
+//! Logs and traces of a process.
+//!
+//! Neither can hold what a caller sent: spans and events are made by our own code, which names no
+//! prompt, completion, token or key, and of the libraries beneath, which might, only warnings are
+//! taken, whatever the configured level.
+
+mod attribute;
+mod export;
+mod trace_context;
+
+use std::{io, time::Duration};
+
+use opentelemetry::{InstrumentationScope, KeyValue, trace::TracerProvider};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{Sampler, SdkTracerProvider},
+};
+use tracing::{Level, Metadata, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    registry,
+    util::SubscriberInitExt,
+};
+
+use self::export::Collector;
+use crate::config::{Observability, Traces};
+
+pub use attribute::{Attribute, describe};
+pub(crate) use trace_context::extract;
+pub use trace_context::propagate;
+
+/// The names under which our own code logs: its crates, and what cuts across them.
+const OWN: &[&str] = &[
+    "access",
+    "audit",
+    "attestation_svc",
+    "backend_adapter",
+    "collateral",
+    "health_gate",
+    "inference_gateway",
+    "mtls",
+    "service_runtime",
+    "snp_platform",
+];
+
+/// For the last spans, once the service has ended.
+const LAST_EXPORT: Duration = Duration::from_secs(3);
+
+/// What a process tells, until it ends.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    spans: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Sends logs of this process to stderr, one JSON object a line, and its spans to the collector
+    /// where there is one. Once per process, inside its runtime.
+    pub(crate) fn install(service: &'static str, observability: &Observability) -> Result<Self, String> {
+        let logs = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_writer(io::stderr)
+            .with_filter(log_filter(&observability.log_level)?.and(filter_fn(is_content_free)));
+        let spans = observability.traces.as_ref().map(|traces| provider(service, traces)).transpose()?;
+        let exported = spans.as_ref().map(|provider| {
+            let scope = InstrumentationScope::builder("cube").with_version(env!("CARGO_PKG_VERSION"));
+            tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer_with_scope(scope.build()))
+                .with_location(false)
+                .with_threads(false)
+                .with_tracked_inactivity(false)
+                .with_filter(LevelFilter::INFO.and(filter_fn(is_content_free)))
+        });
+        registry().with(logs).with(exported).try_init().map_err(|error| error.to_string())?;
+        Ok(Self { spans })
+    }
+
+    /// Sends what was not sent yet. Blocks, for at most three seconds.
+    pub(crate) fn finish(self) {
+        if let Some(spans) = self.spans
+            && let Err(error) = spans.shutdown_with_timeout(LAST_EXPORT)
+        {
+            tracing::warn!(%error, "the last spans could not be exported");
+        }
+    }
+}
+
+pub(crate) fn log_filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(level).map_err(|error| format!("{level:?} is no filter for logs: {error}"))
+}
+
+/// Libraries log headers and frames at the lower levels.
+fn is_content_free(metadata: &Metadata<'_>) -> bool {
+    let source = metadata.target().split("::").next().unwrap_or_default();
+    *metadata.level() <= Level::WARN || OWN.contains(&source)
+}
+
+fn provider(service: &'static str, traces: &Traces) -> Result<SdkTracerProvider, String> {
+    let collector = Collector::new(&traces.endpoint, &traces.ca)?;
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(traces.endpoint.to_string())
+        .with_http_client(collector)
+        .build()
+        .map_err(|error| format!("traces.otlp_endpoint: {error}"))?;
+    let kept = Sampler::TraceIdRatioBased(f64::from(traces.per_mille) / 1000.0);
+    // Nothing is taken from the environment: what describes the process is said here.
+    let resource = Resource::builder_empty()
+        .with_service_name(service)
+        .with_attribute(KeyValue::new("service.namespace", "cube"))
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(Sampler::ParentBased(Box::new(kept)))
+        .with_resource(resource.build())
+        .build())
+}
