@@ -40,6 +40,7 @@ use tracing::info;
 use crate::metrics::Metrics;
 
 pub use config::Config;
+pub use metrics::metrics;
 pub use service_runtime::ConfigError;
 
 /// Runs the service until `shutdown`, or until it is refused.

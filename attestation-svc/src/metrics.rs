@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mtls::Role;
-use service_runtime::{Buckets, Counter, Histogram, Metric, Registry, RequestMetrics};
+use service_runtime::{Buckets, Counter, Histogram, Metric, MetricFact, Registry, RequestMetrics};
 
 use crate::authority::Authority;
 use crate::prover::Caller;
@@ -80,4 +80,11 @@ impl Metrics {
     pub(crate) fn token(&self, role: Role) {
         self.tokens.add([role.as_str()], 1);
     }
+}
+
+/// What this service counts, for documents.
+pub fn metrics() -> Vec<MetricFact> {
+    let mut registry = Registry::default();
+    drop(Metrics::register(&mut registry));
+    registry.facts().to_vec()
 }

@@ -26,4 +26,5 @@ mod wire;
 
 pub use config::Config;
 pub use generate::Limits;
+pub use metrics::metrics;
 pub use run::run;

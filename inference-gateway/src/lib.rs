@@ -30,6 +30,7 @@ pub mod upstream;
 
 pub use chat::{ChatMetrics, Limits};
 pub use config::{Access, Config};
+pub use metrics::metrics;
 pub use request_id::RequestId;
 pub use run::run;
 pub use spec::ValidSpec;

@@ -2,7 +2,7 @@
 //! spelling.
 
 use health_gate::LeaseMetrics;
-use service_runtime::{Registry, RequestMetrics};
+use service_runtime::{MetricFact, Registry, RequestMetrics};
 
 use crate::chat::ChatMetrics;
 
@@ -23,4 +23,11 @@ impl Metrics {
             chat: ChatMetrics::register(registry),
         }
     }
+}
+
+/// What this service counts, for documents.
+pub fn metrics() -> Vec<MetricFact> {
+    let mut registry = Registry::default();
+    drop(Metrics::register(&mut registry));
+    registry.facts().to_vec()
 }
