@@ -16,7 +16,7 @@ use crate::error::BootError;
 use crate::manifest::{Manifests, Published, hash};
 use crate::metrics::Metrics;
 use crate::mint::{Mint, MintError};
-use crate::prover::{Caller, Challenge, Committed, DEADLINE, Prover, ProverError};
+use crate::prover::{Caller, Challenge, Committed, Prover, ProverError};
 
 /// Health epoch. It would be raised to void all tokens at once; nothing does so yet.
 pub(crate) const EPOCH: u64 = 1;
@@ -97,8 +97,8 @@ impl Authority {
         published: &Published,
     ) -> Result<Proof, ProverError> {
         let committed = Committed { manifest: &published.bytes, claims: &self.claims };
-        let since = self.clock.boot();
-        let evidence = self.prover.evidence(caller, challenge.report_data(committed), DEADLINE).await;
+        let (since, limit) = (self.clock.boot(), self.prover.limits.call);
+        let evidence = self.prover.evidence(caller, challenge.report_data(committed), limit).await;
         self.metrics.report(caller, evidence.is_ok(), self.clock.boot().saturating_sub(since));
         let evidence = evidence?;
         let report_sha256 = hash(&SHA256, &evidence.report);

@@ -1,7 +1,6 @@
 //! Evidence first: until the policy has accepted it there is no key, no socket, no identity.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::unistd::geteuid;
 use service_runtime::Clock;
@@ -20,8 +19,6 @@ use crate::metrics::Metrics;
 use crate::mint::Mint;
 use crate::prover::{Caller, Challenge, Committed, Prover};
 
-/// For one report at boot; a host that throttles makes the driver wait.
-const REPORT: Duration = Duration::from_mins(1);
 /// IANA enterprise number of AMD.
 const AMD: u32 = 3704;
 
@@ -33,7 +30,7 @@ pub(crate) async fn boot(
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 ) -> Result<Authority, BootError> {
-    let prover = Prover::new(platform, config.collateral.clone());
+    let prover = Prover::new(platform, config.collateral.clone(), config.reports.clone());
     if !prover.simulated() {
         check_uids(config)?;
     }
@@ -66,7 +63,7 @@ impl Judge<'_> {
     async fn own_report(&self, committed: Committed<'_>) -> Result<VerifiedReport, BootError> {
         let challenge = Challenge { purpose: Purpose::Boot, nonce: random()?, binder: Binder::none() };
         let expected = challenge.report_data(committed);
-        let evidence = self.prover.evidence(Caller::Inside, expected, REPORT).await?;
+        let evidence = self.prover.evidence(Caller::Inside, expected, self.prover.limits.boot).await?;
         let now = UnixTime(self.clock.unix());
         Ok(verify(&evidence, self.roots, self.policy, &expected, now).map_err(Box::new)?)
     }

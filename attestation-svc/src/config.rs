@@ -2,11 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use service_runtime::{
-    Common, ConfigError, Configuration, MeasuredConfig, Observability, Settings, load_config,
+    Common, ConfigError, Configuration, Limits as ConnectionLimits, MeasuredConfig, Observability, Settings,
+    load_config,
 };
 use snp_evidence::Policy;
+
+use crate::prover::ReportLimits;
+
+/// A restart has to be quicker than the 15 s after which leases lapse, and leases end by themselves.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Everything that `run` needs to know; checked.
 #[derive(Debug, Clone)]
@@ -22,6 +29,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Folder of AMD's certificates, where the host's table lacks them.
     pub collateral: Option<PathBuf>,
+    /// Bounds on reports.
+    pub reports: ReportLimits,
+    /// Bounds on connections.
+    pub connections: ConnectionLimits,
     /// What operators are told, and where.
     pub observability: Observability,
 }
@@ -36,10 +47,20 @@ impl Config {
 
 impl Configuration for Config {
     fn read(settings: &mut Settings) -> Option<Self> {
-        let common = Common::read(settings, Settings::loopback, Policy::parse);
-        let collateral = settings.optional_path("collateral.directory");
+        let listen = |settings: &mut Settings| {
+            settings.loopback("listen", "Mutual TLS port for the gateway's evidence requests.")
+        };
+        let common = Common::read(settings, listen, Policy::parse);
+        let collateral = settings.optional_path(
+            "collateral.directory",
+            "Folder of AMD's certificates (vcek.der or vlek.der, ask.pem, asvk.pem, ark.pem), for those that the host's \
+             table lacks.",
+        );
+        let reports = reports(settings);
+        let connections =
+            settings.connection_limits(&ConnectionLimits { drain: DRAIN, ..ConnectionLimits::default() });
         let Common { measured, policy, run_dir, listen, observability } = common?;
-        Some(Self { measured, policy, run_dir, listen, collateral, observability })
+        Some(Self { measured, policy, run_dir, listen, collateral, reports, connections, observability })
     }
 
     fn measured(&self) -> &MeasuredConfig {
@@ -48,5 +69,26 @@ impl Configuration for Config {
 
     fn observability(&self) -> &Observability {
         &self.observability
+    }
+}
+
+fn reports(settings: &mut Settings) -> ReportLimits {
+    let own = ReportLimits::default();
+    ReportLimits {
+        boot: settings.seconds(
+            "start_timeout_seconds",
+            "For each of the two reports at boot, the wait for a busy secure processor included; then exit code 5.",
+            own.boot,
+        ),
+        call: settings.seconds(
+            "limits.report_seconds",
+            "For a report that a caller waits for, the wait for its turn included; enrolling services give up after 20 s.",
+            own.call,
+        ),
+        waiting: settings.count(
+            "limits.waiting_reports",
+            "Evidence requests from outside that may wait while one is served; more get EVIDENCE_UNAVAILABLE.",
+            own.waiting,
+        ),
     }
 }

@@ -41,6 +41,7 @@ use crate::metrics::Metrics;
 
 pub use config::Config;
 pub use metrics::metrics;
+pub use prover::ReportLimits;
 pub use service_runtime::ConfigError;
 
 /// Runs the service until `shutdown`, or until it is refused.
@@ -74,7 +75,7 @@ pub async fn run(
             metrics.of(&authority);
             info!(instance = authority.ca.instance(), "evidence accepted; identities can be enrolled");
             server::tell_readiness(&ops, &shutdown).await;
-            server::serve(sockets, listener, authority, shutdown).await;
+            server::serve(sockets, listener, authority, config.connections, shutdown).await;
             Exit::Clean
         }
         Err(refused) => {

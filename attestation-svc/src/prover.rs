@@ -16,16 +16,29 @@ use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// For a report that a caller waits for, waiting for its turn included.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
-/// Public calls that wait for the first of them.
-const PUBLIC_WAITING: usize = 64;
+/// Bounds on reports.
+#[derive(Debug, Clone)]
+pub struct ReportLimits {
+    /// For each report at boot; a host that throttles makes the driver wait.
+    pub boot: Duration,
+    /// For a report that a caller waits for, waiting for its turn included.
+    pub call: Duration,
+    /// Public calls that wait for the first of them.
+    pub waiting: usize,
+}
+
+impl Default for ReportLimits {
+    fn default() -> Self {
+        Self { boot: Duration::from_mins(1), call: Duration::from_secs(5), waiting: 64 }
+    }
+}
 
 /// Makes evidence for challenges.
 #[derive(Debug)]
 pub(crate) struct Prover {
     platform: Arc<dyn Platform>,
     collateral: Option<PathBuf>,
+    pub(crate) limits: ReportLimits,
     public: PublicLane,
     turn: Arc<Mutex<()>>,
 }
@@ -42,18 +55,20 @@ pub(crate) enum Caller {
 /// Where public calls wait for each other.
 #[derive(Debug)]
 struct PublicLane {
+    waiting: usize,
     places: Arc<Semaphore>,
     first: Arc<Mutex<()>>,
 }
 
 impl PublicLane {
-    fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(1 + PUBLIC_WAITING)), first: Arc::default() }
+    fn new(waiting: usize) -> Self {
+        Self { waiting, places: Arc::new(Semaphore::new(1 + waiting)), first: Arc::default() }
     }
 
     /// A place in the lane, once it is the first.
     async fn first(&self) -> Result<(OwnedMutexGuard<()>, OwnedSemaphorePermit), ProverError> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ProverError::Crowded)?;
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| ProverError::Crowded(self.waiting))?;
         Ok((Arc::clone(&self.first).lock_owned().await, place))
     }
 }
@@ -89,8 +104,13 @@ impl Challenge {
 }
 
 impl Prover {
-    pub(crate) fn new(platform: Box<dyn Platform>, collateral: Option<PathBuf>) -> Self {
-        Self { platform: platform.into(), collateral, public: PublicLane::new(), turn: Arc::default() }
+    pub(crate) fn new(
+        platform: Box<dyn Platform>,
+        collateral: Option<PathBuf>,
+        limits: ReportLimits,
+    ) -> Self {
+        let public = PublicLane::new(limits.waiting);
+        Self { platform: platform.into(), collateral, limits, public, turn: Arc::default() }
     }
 
     pub(crate) fn simulated(&self) -> bool {
@@ -133,8 +153,8 @@ pub(crate) enum ProverError {
     #[error(transparent)]
     Collateral(#[from] CollateralError),
     /// More public calls than may wait.
-    #[error("{PUBLIC_WAITING} public calls wait for a report already")]
-    Crowded,
+    #[error("{0} public calls wait for a report already")]
+    Crowded(usize),
     /// The device did not answer, or others kept it busy.
     #[error("the secure processor gave no report within {0:?}")]
     Late(Duration),
@@ -152,6 +172,10 @@ mod tests {
     use tokio::task::{JoinSet, yield_now};
 
     use super::*;
+
+    /// Long enough for what does come.
+    const DEADLINE: Duration = Duration::from_secs(5);
+    const WAITING: usize = 3;
 
     /// Answers each call once it is let go.
     #[derive(Debug)]
@@ -174,7 +198,8 @@ mod tests {
 
     fn stuck() -> (Sender<()>, Prover) {
         let (go, wait) = channel();
-        (go, Prover::new(Box::new(Stuck(std::sync::Mutex::new(wait))), None))
+        let device = Box::new(Stuck(std::sync::Mutex::new(wait)));
+        (go, Prover::new(device, None, ReportLimits { waiting: WAITING, ..ReportLimits::default() }))
     }
 
     fn data() -> ReportData {
@@ -195,10 +220,10 @@ mod tests {
         go.send(()).unwrap();
         prover.evidence(Caller::Inside, data(), DEADLINE).await.unwrap();
     }
-    /// A full lane: one public call has the device, and [`PUBLIC_WAITING`] wait.
+    /// A full lane: one public call has the device, and [`WAITING`] wait.
     async fn crowd(prover: &Arc<Prover>) -> JoinSet<Result<Evidence, ProverError>> {
         let mut crowd = JoinSet::new();
-        for _ in 0..=PUBLIC_WAITING {
+        for _ in 0..=WAITING {
             let prover = Arc::clone(prover);
             crowd.spawn(async move { prover.evidence(Caller::Public, data(), DEADLINE).await });
         }
@@ -219,7 +244,7 @@ mod tests {
         go.send(()).unwrap();
         go.send(()).unwrap();
         enrolment.await.unwrap();
-        (0..PUBLIC_WAITING).for_each(|_| go.send(()).unwrap());
+        (0..WAITING).for_each(|_| go.send(()).unwrap());
         assert!(crowd.join_all().await.iter().all(Result::is_ok));
     }
 
@@ -229,10 +254,10 @@ mod tests {
         let prover = Arc::new(prover);
         let crowd = crowd(&prover).await;
         let refused = prover.evidence(Caller::Public, data(), DEADLINE).now_or_never();
-        assert!(matches!(refused, Some(Err(ProverError::Crowded))));
-        (0..=PUBLIC_WAITING).for_each(|_| go.send(()).unwrap());
+        assert!(matches!(refused, Some(Err(ProverError::Crowded(WAITING)))));
+        (0..=WAITING).for_each(|_| go.send(()).unwrap());
         assert!(crowd.join_all().await.iter().all(Result::is_ok));
-        assert_eq!(prover.public.places.available_permits(), 1 + PUBLIC_WAITING);
+        assert_eq!(prover.public.places.available_permits(), 1 + WAITING);
     }
 
     #[tokio::test]

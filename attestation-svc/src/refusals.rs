@@ -105,7 +105,7 @@ mod tests {
         let log = Log::default();
         let told = || (log.0.0.load(Ordering::SeqCst), log.0.1.load(Ordering::SeqCst));
         tracing::subscriber::with_default(log.clone(), || {
-            let flood = || (0..1000).for_each(|_| refusals.log(&ProverError::Crowded));
+            let flood = || (0..1000).for_each(|_| refusals.log(&ProverError::Crowded(64)));
             flood();
             assert_eq!(told(), (1, 1), "the first, at once");
             clock.advance(INTERVAL.checked_sub(Duration::from_nanos(1)).unwrap());

@@ -38,7 +38,7 @@ fn exactly_32(bytes: &Bytes) -> Option<[u8; 32]> {
 /// Outsiders learn only that it may pass; the detail is for the log of whoever calls this.
 fn unavailable(error: &ProverError) -> Status {
     let message = match error {
-        ProverError::Crowded => "busy; retry",
+        ProverError::Crowded(_) => "busy; retry",
         ProverError::Platform(_)
         | ProverError::Collateral(_)
         | ProverError::Late(_)

@@ -41,27 +41,27 @@ const MAX_REQUEST: usize = 16 * 1024;
 const FOREVER: Duration = Duration::from_hours(10 * 366 * 24);
 /// Connections to one enrolment socket: the holder, its successor, and a few that are refused.
 const ENROLMENT_CONNECTIONS: usize = 16;
-/// For open streams at the end; leases end by themselves.
-const DRAIN: Duration = Duration::from_secs(5);
 
-/// Serves every listener until `shutdown`.
+/// Serves every listener until `shutdown`; `limits` are those of the mutual TLS listener, and the
+/// drain of all.
 pub(crate) async fn serve(
     sockets: Sockets,
     listener: TcpListener,
     authority: Arc<Authority>,
+    limits: Limits,
     shutdown: CancellationToken,
 ) {
     let servers = TaskTracker::new();
     let Sockets { sockets, lock } = sockets;
     for Socket { listener, identity, file } in sockets {
-        let server = enrolment(&authority, identity, &shutdown).await;
+        let server = enrolment(&authority, identity, limits.drain, &shutdown).await;
         let serving = server.serve(Incoming::Unix(listener), shutdown.clone());
         servers.spawn(async move {
             serving.await;
             drop(file);
         });
     }
-    servers.spawn(evidence(&authority).await.serve(Incoming::Tcp(listener), shutdown));
+    servers.spawn(evidence(&authority, limits).await.serve(Incoming::Tcp(listener), shutdown));
     servers.close();
     servers.wait().await;
     drop(lock);
@@ -79,7 +79,12 @@ pub(crate) async fn tell_readiness(ops: &Ops, shutdown: &CancellationToken) {
     ops.ready_when(Routes::new(grpc_health).into_axum_router(), ready);
 }
 
-async fn enrolment(authority: &Arc<Authority>, identity: Identity, shutdown: &CancellationToken) -> Server {
+async fn enrolment(
+    authority: &Arc<Authority>,
+    identity: Identity,
+    drain: Duration,
+    shutdown: &CancellationToken,
+) -> Server {
     let identities = Identities { authority: Arc::clone(authority), shutdown: shutdown.clone() };
     let leases = Leases { authority: Arc::clone(authority), shutdown: shutdown.clone() };
     let (health, grpc_health) = health_reporter();
@@ -98,18 +103,13 @@ async fn enrolment(authority: &Arc<Authority>, identity: Identity, shutdown: &Ca
         router: routes.into_axum_router().layer(from_fn(move |request, next| only_uid(uid, request, next))),
         tls: None,
         scope: Arc::new(scope),
-        limits: Limits {
-            age: FOREVER,
-            connections: ENROLMENT_CONNECTIONS,
-            drain: DRAIN,
-            ..Limits::default()
-        },
+        limits: Limits { age: FOREVER, connections: ENROLMENT_CONNECTIONS, drain, ..Limits::default() },
         recycle: watch::channel(0).1,
         observer: observer("enrolment", authority),
     }
 }
 
-async fn evidence(authority: &Arc<Authority>) -> Server {
+async fn evidence(authority: &Arc<Authority>, limits: Limits) -> Server {
     let refusals = Arc::new(Refusals::new(Arc::clone(&authority.clock)));
     let requests = EvidenceRequests { authority: Arc::clone(authority), refusals };
     let (health, grpc_health) = health_reporter();
@@ -122,7 +122,7 @@ async fn evidence(authority: &Arc<Authority>) -> Server {
         router,
         tls: Some(Arc::new(move || authority.server_tls())),
         scope: no_scope(),
-        limits: Limits { drain: DRAIN, ..Limits::default() },
+        limits,
         recycle: watch::channel(0).1,
         observer,
     }

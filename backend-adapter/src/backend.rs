@@ -15,7 +15,7 @@ use service_runtime::BackendKind;
 pub(crate) use refusal::by_status;
 
 use crate::{
-    decode::{MAX_FRAME, ndjson::Ndjson, sse::Sse},
+    decode::{ndjson::Ndjson, sse::Sse},
     error::BackendError,
 };
 use answer::Answer;
@@ -51,14 +51,15 @@ impl From<BackendKind> for Dialect {
 
 impl Dialect {
     /// Puts `spec` into this dialect. Whatever the dialect cannot say is refused by name;
-    /// nothing is dropped in silence.
-    pub fn call(self, request_id: &str, spec: &ChatSpec) -> Result<Call, BackendError> {
+    /// nothing is dropped in silence. `frame` is the largest frame of the answer, in bytes.
+    pub fn call(self, request_id: &str, spec: &ChatSpec, frame: usize) -> Result<Call, BackendError> {
         spec::check(spec)?;
         let (path, body) = match self {
             Self::Ollama => ("/api/chat", ollama::request(spec)?),
             Self::OpenAi => ("/v1/chat/completions", openai::request(spec)?),
         };
-        Ok(Call { path, body: body.into(), decoder: ChatDecoder::new(self, request_id, spec) })
+        let decoder = ChatDecoder::new(self, request_id, spec, frame);
+        Ok(Call { path, body: body.into(), decoder })
     }
 
     /// Path to GET the list of models from.
@@ -101,10 +102,10 @@ enum Frames {
 }
 
 impl ChatDecoder {
-    fn new(dialect: Dialect, request_id: &str, spec: &ChatSpec) -> Self {
+    fn new(dialect: Dialect, request_id: &str, spec: &ChatSpec, frame: usize) -> Self {
         let frames = match dialect {
-            Dialect::Ollama => Frames::Ndjson(Ndjson::new(MAX_FRAME)),
-            Dialect::OpenAi => Frames::Sse(Sse::new(MAX_FRAME)),
+            Dialect::Ollama => Frames::Ndjson(Ndjson::new(frame)),
+            Dialect::OpenAi => Frames::Sse(Sse::new(frame)),
         };
         Self { frames, answer: Answer::new(request_id, &spec.model, spec::text_bytes(spec)) }
     }

@@ -30,8 +30,8 @@ pub struct Config {
     pub start_timeout: Duration,
     /// Bounds on connections.
     pub connections: ConnectionLimits,
-    /// Bounds on the model server's silence.
-    pub silence: Limits,
+    /// Bounds on requests and answers.
+    pub answers: Limits,
     /// What operators are told, and where.
     pub observability: Observability,
 }
@@ -45,11 +45,14 @@ impl Config {
 
 impl Configuration for Config {
     fn read(settings: &mut Settings) -> Option<Self> {
-        let common = Common::read(settings, Settings::loopback, Policy::parse);
-        let (start_timeout, connections) = (settings.start_timeout(), settings.connection_limits());
-        let silence = silence(settings);
+        let listen =
+            |settings: &mut Settings| settings.loopback("listen", "Mutual TLS port, for inference-gateway.");
+        let common = Common::read(settings, listen, Policy::parse);
+        let start_timeout = settings.start_timeout();
+        let connections = settings.connection_limits(&ConnectionLimits::default());
+        let answers = answer_limits(settings);
         let Common { measured, policy, run_dir, listen, observability } = common?;
-        Some(Self { measured, policy, run_dir, listen, start_timeout, connections, silence, observability })
+        Some(Self { measured, policy, run_dir, listen, start_timeout, connections, answers, observability })
     }
 
     fn measured(&self) -> &MeasuredConfig {
@@ -61,13 +64,41 @@ impl Configuration for Config {
     }
 }
 
-fn silence(settings: &mut Settings) -> Limits {
+fn answer_limits(settings: &mut Settings) -> Limits {
     let own = Limits::default();
     Limits {
-        connect: settings.seconds("limits.backend_connect_seconds", own.connect),
-        first_token: settings.seconds("limits.first_token_seconds", own.first_token),
-        stream_idle: settings.seconds("limits.stream_idle_seconds", own.stream_idle),
-        answer: settings.seconds("limits.backend_answer_seconds", own.answer),
+        connect: settings.seconds(
+            "limits.backend_connect_seconds",
+            "For the connection to the model server.",
+            own.connect,
+        ),
+        first_token: settings.seconds(
+            "limits.first_token_seconds",
+            "From a request to the first output of the model; loading it and reading the prompt are part of that.",
+            own.first_token,
+        ),
+        stream_idle: settings.seconds(
+            "limits.stream_idle_seconds",
+            "Between two frames of the model server once there was output; its keep-alives do not count.",
+            own.stream_idle,
+        ),
+        answer: settings.seconds(
+            "limits.backend_answer_seconds",
+            "For a short answer of the model server as a whole: the list of its models, the body of a refusal.",
+            own.answer,
+        ),
+        body: settings.bytes(
+            "limits.body_bytes",
+            "Size of a request from inference-gateway: not less than `limits.body_bytes` there.",
+            1,
+            own.body,
+        ),
+        frame: settings.bytes(
+            "limits.frame_bytes",
+            "Size of one frame of the model server's answer, and of the list of its models.",
+            1,
+            own.frame,
+        ),
     }
 }
 

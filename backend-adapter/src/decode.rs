@@ -9,7 +9,7 @@ pub mod sse;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Largest frame that a decoder accepts, in bytes.
+/// Largest frame, in bytes, unless the configuration names another.
 pub const MAX_FRAME: usize = 1 << 20;
 
 /// Why the bytes of a model server are not frames.

@@ -20,7 +20,7 @@ use crate::{
 /// How much of a refusal's body is looked at, in bytes.
 const MAX_REFUSAL: usize = 64 << 10;
 
-/// How long the model server may be silent. Defaults are those of the design.
+/// Bounds on a request and its answer. Defaults are those of the design.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// For the connection.
@@ -31,6 +31,10 @@ pub struct Limits {
     pub stream_idle: Duration,
     /// For the whole of a short answer: the list of models, the body of a refusal.
     pub answer: Duration,
+    /// Largest request, in bytes.
+    pub body: usize,
+    /// Largest frame of an answer, and largest list of models, in bytes.
+    pub frame: usize,
 }
 
 impl Default for Limits {
@@ -40,6 +44,8 @@ impl Default for Limits {
             first_token: Duration::from_mins(5),
             stream_idle: Duration::from_mins(1),
             answer: Duration::from_secs(10),
+            body: 32 << 20,
+            frame: MAX_FRAME,
         }
     }
 }
@@ -83,7 +89,7 @@ impl ModelServer {
         let until = self.short_answer();
         let exchange = Exchange::open(&self.address, ask, permit, &self.limits, until).await?;
         let exchange = self.accepted(exchange).await?;
-        self.dialect.models(&exchange.whole(MAX_FRAME, until).await?)
+        self.dialect.models(&exchange.whole(self.limits.frame, until).await?)
     }
 
     async fn accepted<P: Permit>(&self, exchange: Exchange<P>) -> Result<Exchange<P>, BackendError> {

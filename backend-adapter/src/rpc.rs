@@ -46,7 +46,7 @@ impl BackendService for Rpc {
     ) -> Result<Response<Self::GenerateStream>, Status> {
         let permit = require(request.extensions())?;
         let request = request.into_inner();
-        let call = wire::call(self.server.dialect, &request)?;
+        let call = wire::call(&self.server, &request)?;
         let events = self.server.clone().generate(call, permit.clone());
         let answers = events.map(move |event| match event {
             Ok(event) => Ok(GenerateResponse { event: Some(event) }),

@@ -85,6 +85,7 @@ fn holder_config(config: &Config, roots: TrustRoots, clock: Arc<dyn Clock>) -> H
         roots,
         listeners: Vec::new(),
         start_timeout: config.start_timeout,
+        drain: config.connections.drain,
         clock,
     }
 }
@@ -99,7 +100,7 @@ fn server(
     let model_server = ModelServer {
         dialect: backend.kind.into(),
         address: backend.address.clone(),
-        limits: config.silence,
+        limits: config.answers,
     };
     Server {
         router: router(Arc::new(model_server), holder.gate(), health),

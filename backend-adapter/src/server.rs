@@ -19,14 +19,14 @@ use service_runtime::{Connection, Routes};
 use tonic::{Code, Status};
 use tonic_health::pb::health_server::{Health, HealthServer, SERVICE_NAME as HEALTH};
 
-use crate::{generate::ModelServer, rpc::Rpc};
+use crate::{
+    generate::{Limits, ModelServer},
+    rpc::Rpc,
+};
 
-/// Largest request, in bytes. A little above the gateway's own limit, so that the gateway, whose
-/// caller can be told, is the one that refuses.
-const MAX_REQUEST: usize = (32 << 20) + (64 << 10);
-
-/// Largest answer message: one event, which is no larger than the frame that it came in.
-const MAX_ANSWER: usize = 2 << 20;
+/// Bytes that a request may have beyond its limit, which is the gateway's own, so that the gateway,
+/// whose caller can be told, is the one that refuses.
+const REQUEST_SLACK: usize = 64 << 10;
 
 /// Everything that the listener answers. The layers, outermost first:
 ///
@@ -35,9 +35,11 @@ const MAX_ANSWER: usize = 2 << 20;
 /// 3. the routes; `Generate` and `ListModels` take the attachment of their connection themselves,
 ///    because the connection to the model server is made with it.
 pub(crate) fn router(server: Arc<ModelServer>, gate: Gate, health: HealthServer<impl Health>) -> Router {
+    let Limits { body, frame, .. } = server.limits;
     let backend = BackendServiceServer::new(Rpc { server })
-        .max_decoding_message_size(MAX_REQUEST)
-        .max_encoding_message_size(MAX_ANSWER);
+        .max_decoding_message_size(body + REQUEST_SLACK)
+        // One event, which is hardly larger than the frame that it came in.
+        .max_encoding_message_size(2 * frame);
     // axum puts the layer that is added last outermost.
     health_routes(health)
         .route_service(&format!("/{BACKEND}/{{*method}}"), backend)

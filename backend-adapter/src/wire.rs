@@ -3,13 +3,10 @@
 use proto::{backend::v1::GenerateRequest, reason};
 use tonic::{Code, Status};
 
-use crate::{
-    backend::{Call, Dialect},
-    error::BackendError,
-};
+use crate::{backend::Call, error::BackendError, generate::ModelServer};
 
 /// Checks a request and puts it into the model server's dialect.
-pub(crate) fn call(dialect: Dialect, request: &GenerateRequest) -> Result<Call, BackendError> {
+pub(crate) fn call(server: &ModelServer, request: &GenerateRequest) -> Result<Call, BackendError> {
     let invalid = |field: &str, problem| BackendError::InvalidField { field: field.to_owned(), problem };
     let id = request.request_id.as_bytes();
     // It becomes part of tool call ids and of log lines.
@@ -17,7 +14,7 @@ pub(crate) fn call(dialect: Dialect, request: &GenerateRequest) -> Result<Call, 
         return Err(invalid("request_id", "is not 1 to 128 visible ASCII characters"));
     }
     let spec = request.spec.as_ref().ok_or_else(|| invalid("spec", "is missing"))?;
-    dialect.call(&request.request_id, spec)
+    server.dialect.call(&request.request_id, spec, server.limits.frame)
 }
 
 impl From<BackendError> for Status {
@@ -58,11 +55,14 @@ fn code_and_reason(error: &BackendError) -> (Code, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use proto::inference::v1::ChatSpec;
+    use std::collections::VecDeque;
+
+    use proto::inference::v1::{ChatSpec, ContentPart, Message, Role, content_part::Part};
+    use service_runtime::BackendAddress;
     use tonic_types::StatusExt;
 
     use super::*;
-    use crate::error::Phase;
+    use crate::{Limits, backend::Dialect, decode::FrameError, error::Phase};
 
     #[test]
     fn a_status_names_the_field_or_the_phase() {
@@ -79,8 +79,25 @@ mod tests {
         );
     }
 
+    fn server(limits: Limits) -> ModelServer {
+        let address = BackendAddress::Unix("/nonexistent".into());
+        ModelServer { dialect: Dialect::OpenAi, address, limits }
+    }
+
+    #[test]
+    fn frames_are_as_long_as_the_limit_at_most() {
+        let text = ContentPart { part: Some(Part::Text("hello".into())) };
+        let message = Message { role: Role::User.into(), content: vec![text], ..Message::default() };
+        let spec = ChatSpec { model: "m".into(), messages: vec![message], ..ChatSpec::default() };
+        let request = GenerateRequest { request_id: "id".into(), spec: Some(spec) };
+        let mut call = call(&server(Limits { frame: 9, ..Limits::default() }), &request).unwrap();
+        let error = call.decoder.feed("data: 0123456789\n".into(), &mut VecDeque::new()).unwrap_err();
+        assert_eq!(error, BackendError::Frame(FrameError::TooLarge { limit: 9 }));
+    }
+
     #[test]
     fn a_request_needs_an_id_and_a_spec() {
+        let server = server(Limits::default());
         for (request_id, spec, field) in [
             (String::new(), Some(ChatSpec::default()), "request_id"),
             ("with space".to_owned(), Some(ChatSpec::default()), "request_id"),
@@ -88,7 +105,7 @@ mod tests {
             ("id".to_owned(), None, "spec"),
             ("id".to_owned(), Some(ChatSpec::default()), "spec.model"),
         ] {
-            let error = call(Dialect::OpenAi, &GenerateRequest { request_id, spec }).unwrap_err();
+            let error = call(&server, &GenerateRequest { request_id, spec }).unwrap_err();
             assert!(
                 matches!(&error, BackendError::InvalidField { field: named, .. } if named == field),
                 "{error:?}"

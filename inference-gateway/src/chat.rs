@@ -26,7 +26,7 @@ mod order;
 pub use self::metrics::ChatMetrics;
 use self::{gather::Gather, metrics::Meter, order::Order};
 
-/// Bounds on one answer.
+/// Bounds on requests and answers.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Until the first event that carries output.
@@ -35,6 +35,8 @@ pub struct Limits {
     pub stream_idle: Duration,
     /// For a gathered answer as a whole.
     pub unary: Duration,
+    /// For one report or key manifest: the hardware makes reports one after the other, and slowly.
+    pub evidence: Duration,
     /// Largest request, and largest gathered answer, in bytes.
     pub body: usize,
     /// Sum of all requests that wait for the head of their answer, in bytes.
@@ -49,6 +51,7 @@ impl Default for Limits {
             first_token: Duration::from_mins(5),
             stream_idle: Duration::from_mins(1),
             unary: Duration::from_mins(10),
+            evidence: Duration::from_secs(30),
             body: 32 << 20,
             bodies: 512 << 20,
             frame: 1 << 20,

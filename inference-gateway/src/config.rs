@@ -59,10 +59,25 @@ impl Config {
 
 impl Configuration for Config {
     fn read(settings: &mut Settings) -> Option<Self> {
-        let common = Common::read(settings, Settings::address, Policy::parse);
-        let (attestation_svc, adapter) = (settings.loopback("attestation_svc"), settings.loopback("adapter"));
-        let access = settings.parsed("access", access);
-        let (start_timeout, connections) = (settings.start_timeout(), settings.connection_limits());
+        let listen = |settings: &mut Settings| {
+            settings.address(
+                "listen",
+                "Public TLS port, for gRPC and HTTP; bound with the first lease and not before.",
+            )
+        };
+        let common = Common::read(settings, listen, Policy::parse);
+        let attestation_svc = settings
+            .loopback("attestation_svc", "Where attestation-svc answers: `listen` of its configuration.");
+        let adapter =
+            settings.loopback("adapter", "Where backend-adapter answers: `listen` of its configuration.");
+        let access = settings.parsed(
+            "access",
+            "Who may ask for inference: whoever reaches the port, which has to be said in this word.",
+            "anonymous",
+            access,
+        );
+        let start_timeout = settings.start_timeout();
+        let connections = settings.connection_limits(&ConnectionLimits::default());
         let answers = answer_limits(settings);
         let Common { measured, policy, run_dir, listen, observability } = common?;
         Some(Self {
@@ -98,15 +113,43 @@ fn access(text: &str) -> Result<Access, &'static str> {
 
 fn answer_limits(settings: &mut Settings) -> AnswerLimits {
     let own = AnswerLimits::default();
-    let body = settings.count("limits.body_bytes", own.body);
+    let body = settings.bytes(
+        "limits.body_bytes",
+        "Size of a request's body, and of an answer that is given as a whole.",
+        1,
+        own.body,
+    );
     AnswerLimits {
-        first_token: settings.seconds("limits.first_token_seconds", own.first_token),
-        stream_idle: settings.seconds("limits.stream_idle_seconds", own.stream_idle),
-        unary: settings.seconds("limits.unary_seconds", own.unary),
         body,
         // Whoever allows larger requests means to take at least one.
-        bodies: settings.count("limits.bodies_bytes", own.bodies).max(body),
-        frame: settings.count("limits.frame_bytes", own.frame),
+        bodies: settings.bytes(
+            "limits.bodies_bytes",
+            "Sum of all requests that wait for the head of their answer: from `limits.body_bytes` on, which the default \
+             follows.",
+            body,
+            own.bodies.max(body),
+        ),
+        frame: settings.bytes("limits.frame_bytes", "Size of one event of an answer.", 1, own.frame),
+        first_token: settings.seconds(
+            "limits.first_token_seconds",
+            "From a request to the first output of the model; loading it and reading the prompt are part of that.",
+            own.first_token,
+        ),
+        stream_idle: settings.seconds(
+            "limits.stream_idle_seconds",
+            "Between two events of an answer once there was output.",
+            own.stream_idle,
+        ),
+        unary: settings.seconds(
+            "limits.unary_seconds",
+            "For an answer that is given as a whole, and for a request's body to arrive.",
+            own.unary,
+        ),
+        evidence: settings.seconds(
+            "limits.evidence_seconds",
+            "For a report or key manifest that a client asks for.",
+            own.evidence,
+        ),
     }
 }
 

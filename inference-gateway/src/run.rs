@@ -78,6 +78,7 @@ fn holder_config(config: &Config, roots: TrustRoots, clock: Arc<dyn Clock>) -> H
         roots,
         listeners: vec![PUBLIC_LISTENER.to_owned()],
         start_timeout: config.start_timeout,
+        drain: config.connections.drain,
         clock,
     }
 }

@@ -1,6 +1,6 @@
 //! The public listener: its routes and *the* layer stack.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use axum::{
     Router,
@@ -59,9 +59,6 @@ impl fmt::Debug for Gateway {
     }
 }
 
-/// For one report: the hardware makes them one after the other, and slowly.
-const EVIDENCE_LIMIT: Duration = Duration::from_secs(30);
-
 /// Everything that the public listener answers. The layers, outermost first:
 ///
 /// 1. *request id*: an answer has one, whoever gives it, and a caller's own is never read;
@@ -84,7 +81,7 @@ pub fn router(gateway: Gateway) -> Router {
 fn routes(gateway: &Gateway) -> Router {
     let limits = &gateway.limits;
     let chat = Chat::new(gateway.backend.clone(), limits.clone(), gateway.metrics.clone());
-    let attestation = Attestation { evidence: gateway.evidence.clone(), limit: EVIDENCE_LIMIT };
+    let attestation = Attestation { evidence: gateway.evidence.clone(), limit: limits.evidence };
     let inference =
         InferenceServiceServer::new(Inference(chat.clone())).max_decoding_message_size(limits.body);
     Router::new()

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::reason::Reason;
+
 /// `google.rpc.ErrorInfo.domain` of every status Cube makes.
 const DOMAIN: &str = "cube";
 
@@ -23,6 +25,11 @@ pub fn status_with(
     message: impl Into<String>,
     metadata: &[(&str, &str)],
 ) -> Status {
+    // What docs/errors.md says of codes is held by every test that makes a status.
+    debug_assert!(
+        Reason::named(reason).is_some_and(|known| known.codes.contains(&code)),
+        "{reason} with {code:?} is not in proto/src/reason.rs"
+    );
     let metadata: HashMap<_, _> = metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, metadata))
 }
@@ -42,6 +49,13 @@ mod tests {
         let headers = sent.into_http::<()>().into_parts().0.headers;
         let received = Status::from_header_map(&headers).unwrap();
         assert_eq!(reason_of(&received).as_deref(), Some("ATTESTATION_LAPSED"));
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "NONCE_INVALID with Internal is not in")]
+    fn a_reason_travels_with_the_codes_of_its_entry() {
+        status(Code::Internal, crate::reason::NONCE_INVALID, "");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use attestation_svc::{Config, ConfigError};
+use attestation_svc::{Config, ConfigError, ReportLimits};
 use service_runtime::{Exit, describe_config};
 
 use crate::world::World;
@@ -18,7 +18,7 @@ fn a_good_configuration_is_summed_up() {
     let measured = hex::encode(world.config().measured.sha256());
     let policy = hex::encode(world.policy().sha256());
     assert!(summary.contains(&measured) && summary.contains(&policy), "{summary}");
-    assert!(summary.contains("operational  collateral.directory"), "{summary}");
+    assert!(summary.contains("operational  collateral.directory  (not set)"), "{summary}");
 }
 
 #[test]
@@ -27,6 +27,21 @@ fn the_folder_of_certificates_is_beside_the_file() {
     assert_eq!(world.config().collateral, None);
     world.edit("service.toml", "[log]", "[collateral]\ndirectory = \"amd\"\n[log]");
     assert_eq!(world.config().collateral, Some(world.path("amd")));
+}
+
+#[test]
+fn limits_have_the_defaults_of_the_design_and_can_be_set() {
+    let world = World::new();
+    let config = world.config();
+    let ReportLimits { boot, call, waiting } = config.reports;
+    assert_eq!((boot.as_secs(), call.as_secs(), waiting), (60, 5, 64));
+    assert_eq!((config.connections.drain.as_secs(), config.connections.streams), (5, 256));
+    let limits = "start_timeout_seconds = 9\n[limits]\nreport_seconds = 8\nwaiting_reports = 7\ndrain_seconds = 6\n[log]";
+    world.edit("service.toml", "[log]", limits);
+    let config = world.config();
+    let ReportLimits { boot, call, waiting } = config.reports;
+    assert_eq!((boot.as_secs(), call.as_secs(), waiting), (9, 8, 7));
+    assert_eq!(config.connections.drain.as_secs(), 6);
 }
 
 #[test]

@@ -28,9 +28,10 @@ fn load(adapter: &str) -> Result<Config, String> {
 #[test]
 fn the_defaults_are_those_of_the_design() {
     let config = load(GOOD).unwrap();
-    assert_eq!(config.silence, Limits::default());
-    assert_eq!(config.silence.first_token.as_secs(), 300);
-    assert_eq!((config.silence.connect.as_secs(), config.silence.stream_idle.as_secs()), (2, 60));
+    assert_eq!(config.answers, Limits::default());
+    assert_eq!(config.answers.first_token.as_secs(), 300);
+    assert_eq!((config.answers.connect.as_secs(), config.answers.stream_idle.as_secs()), (2, 60));
+    assert_eq!((config.answers.body, config.answers.frame), (32 << 20, 1 << 20));
     assert_eq!((config.start_timeout.as_secs(), config.observability.log_level.as_str()), (60, "info"));
     assert!(config.run_dir.is_absolute() && config.run_dir.ends_with("run"));
 }
@@ -41,7 +42,7 @@ fn limits_can_be_named() {
         "{GOOD}[limits]\nfirst_token_seconds = 7\nstream_idle_seconds = 8\ndrain_seconds = 9\n[log]\nlevel = \"debug\"\n"
     );
     let config = load(&text).unwrap();
-    assert_eq!((config.silence.first_token.as_secs(), config.silence.stream_idle.as_secs()), (7, 8));
+    assert_eq!((config.answers.first_token.as_secs(), config.answers.stream_idle.as_secs()), (7, 8));
     assert_eq!((config.connections.drain.as_secs(), config.observability.log_level.as_str()), (9, "debug"));
 }
 
@@ -56,7 +57,7 @@ fn every_problem_is_reported_at_once() {
         "run_dir: is missing",
         "0.0.0.0:8445 is not a loopback address",
         "extra: unknown key",
-        "limits.first_token_seconds: must be a whole number",
+        "limits.first_token_seconds: is 0, must be a whole number",
         "limits.first_tokn_seconds: unknown key",
         "log.levels: unknown key",
     ] {

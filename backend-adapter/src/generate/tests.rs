@@ -23,7 +23,7 @@ fn call(dialect: Dialect) -> Call {
     let text = ContentPart { part: Some(Part::Text(SECRET.into())) };
     let message = Message { role: Role::User.into(), content: vec![text], ..Message::default() };
     let spec = ChatSpec { model: "fake".into(), messages: vec![message], ..ChatSpec::default() };
-    dialect.call("req-1", &spec).unwrap()
+    dialect.call("req-1", &spec, MAX_FRAME).unwrap()
 }
 
 type Answer = Vec<Result<Event, BackendError>>;
@@ -292,4 +292,7 @@ async fn models_are_listed_in_both_dialects() {
         assert_eq!(models[0].name, "models/fake");
     }
     assert_eq!(backend.connections(), 2, "one connection for each request");
+    let narrow = server(Dialect::Ollama, &backend, Limits { frame: 9, ..Limits::default() });
+    let error = narrow.models(TestPermit::default()).await.unwrap_err();
+    assert_eq!(error, BackendError::Protocol("a short answer longer than the limit"));
 }

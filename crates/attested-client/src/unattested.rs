@@ -126,8 +126,8 @@ impl Unattested {
 /// A stranger's error body is not shown; only a reason that is one of Cube's.
 fn describe(status: StatusCode, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let known = proto::reason::ALL.iter().find(|reason| text.contains(&format!("\"{reason}\"")));
-    known.map_or_else(|| format!("HTTP {status}"), |reason| format!("HTTP {status}, reason {reason}"))
+    let known = proto::reason::ALL.iter().find(|reason| text.contains(&format!("\"{}\"", reason.name)));
+    known.map_or_else(|| format!("HTTP {status}"), |reason| format!("HTTP {status}, reason {}", reason.name))
 }
 
 async fn connect(target: &Target, trust: &ServerTrust, limits: Limits) -> Result<Unattested, Error> {

@@ -6,6 +6,8 @@ use attested_client::{Binding, Limits, Target};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use snp_evidence::UnixTime;
 
+use crate::exit::Exit;
+
 /// Proves that an LLM endpoint runs inside an AMD SEV-SNP confidential VM, before the first prompt leaves you.
 #[derive(Debug, Parser)]
 #[command(name = "cube", version, after_help = CUBE_HELP)]
@@ -27,7 +29,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = VERIFY_HELP)]
+#[command(after_help = verify_help())]
 #[command(group = ArgGroup::new("subject").required(true).args(["url", "bundle", "report"]))]
 pub(crate) struct VerifyArgs {
     /// The gateway: https://HOST:PORT.
@@ -166,7 +168,7 @@ Start here:
   cube verify https://HOST:8443 --policy policy.toml
   cube chat   https://HOST:8443 --policy policy.toml \"What is gravity?\"";
 
-const VERIFY_HELP: &str = "\
+const VERIFY_EXAMPLES: &str = "\
 Examples:
   cube verify https://HOST:8443 --policy policy.toml
   cube verify https://HOST:8443                          what it shows, before you have a policy
@@ -174,16 +176,14 @@ Examples:
   cube verify --bundle bundle.json --nonce HEX --exporter HEX --policy policy.toml
   cube verify --report report.bin --certs DIR --policy policy.toml --at 2026-09-01T00:00:00Z
 
-Verdicts and exit codes:
-   0  trusted      genuine hardware, software your policy demands, this very connection
-  10  refused      the evidence is invalid
-  11  refused      the policy refuses it (policy.absent: there is no policy)
-  12  unavailable  a certificate of AMD's is missing or stale
-  13  refused      the evidence belongs to another connection, key or nonce
-  14  simulated    simulated hardware, nothing is proven (0 with --allow-simulated)
-  15  unavailable  the gateway cannot be reached, or gives no evidence
-  16  genuine      real hardware, but software or channel were not judged
-   2  wrong usage";
+Verdicts and exit codes:";
+
+fn verify_help() -> String {
+    let line = |(exit, verdict, meaning, _): &(Exit, &str, &str, &str)| {
+        format!("\n  {:>2}  {verdict:<11}  {meaning}", *exit as u8)
+    };
+    std::iter::once(VERIFY_EXAMPLES.to_owned()).chain(Exit::TABLE.iter().map(line)).collect()
+}
 
 const REPORT_HELP: &str = "\
 Example:

@@ -2,6 +2,8 @@
 
 use attested_client::Error as ClientError;
 
+use crate::exit::Exit;
+
 /// Everything but a verdict; verdicts carry their own exit code.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -22,9 +24,9 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) => Exit::Usage as u8,
             Self::Client(error) => crate::verdict::of_client_error(error).exit_code(),
-            Self::Answer(_) | Self::Output(_) => 1,
+            Self::Answer(_) | Self::Output(_) => Exit::Failed as u8,
         }
     }
 }

@@ -7,6 +7,7 @@
 mod args;
 mod ask;
 mod chat;
+mod exit;
 mod failure;
 mod input;
 mod observe;

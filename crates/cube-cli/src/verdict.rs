@@ -6,6 +6,8 @@ use attested_client::Error as ClientError;
 use serde::{Serialize, Serializer};
 use snp_evidence::{CheckOutcome, CheckResult, Refusal, RefusalClass, VerifiedReport};
 
+use crate::exit::Exit;
+
 /// What a judged report says.
 type Facts = <VerifiedReport as Deref>::Target;
 
@@ -61,7 +63,7 @@ pub(crate) struct Judgement {
     #[serde(skip)]
     pub(crate) spki_only: bool,
     #[serde(skip)]
-    exit: u8,
+    exit: Exit,
 }
 
 /// One check, as `snp-evidence` or this command saw it.
@@ -113,7 +115,7 @@ pub(crate) fn of(outcome: Result<&Facts, &Refusal>, context: Context) -> Judgeme
     match outcome {
         // Without the root nothing of a simulator can be judged, so no other reason says more.
         Err(refusal) if context.simulated && !context.simulated_allowed => {
-            Judgement { verdict: Verdict::Simulated, exit: 14, ..refused(refusal, context) }
+            Judgement { verdict: Verdict::Simulated, exit: Exit::Simulated, ..refused(refusal, context) }
         }
         Err(refusal) if context.policy_given || refusal.class() != RefusalClass::Policy => {
             refused(refusal, context)
@@ -127,13 +129,13 @@ pub(crate) fn of(outcome: Result<&Facts, &Refusal>, context: Context) -> Judgeme
 /// The judgement where there is no evidence to judge.
 pub(crate) fn of_client_error(error: &ClientError) -> Judgement {
     let (verdict, id, exit) = match error {
-        ClientError::Unreachable { .. } => (Verdict::Unavailable, "gateway.reachable", 15),
-        ClientError::NoEvidence { .. } => (Verdict::Unavailable, "gateway.evidence", 15),
-        ClientError::Certificate { .. } => (Verdict::Refused, "channel.certificate", 13),
-        ClientError::Random => (Verdict::Unavailable, "client.random", 15),
+        ClientError::Unreachable { .. } => (Verdict::Unavailable, "gateway.reachable", Exit::Unavailable),
+        ClientError::NoEvidence { .. } => (Verdict::Unavailable, "gateway.evidence", Exit::Unavailable),
+        ClientError::Certificate { .. } => (Verdict::Refused, "channel.certificate", Exit::Channel),
+        ClientError::Random => (Verdict::Unavailable, "client.random", Exit::Unavailable),
         // A refusal of evidence has a judgement of its own; what is new and unknown is refused.
         ClientError::Protocol { .. } | ClientError::NotTrusted(_) | _ => {
-            (Verdict::Refused, "gateway.protocol", 10)
+            (Verdict::Refused, "gateway.protocol", Exit::Evidence)
         }
     };
     let row = Row {
@@ -176,16 +178,17 @@ fn fix_of(error: &ClientError) -> &'static str {
 
 impl Judgement {
     pub(crate) fn exit_code(&self) -> u8 {
-        self.exit
+        self.exit as u8
     }
 }
 
 fn passed(facts: &Facts, context: Context) -> Judgement {
     let measured = facts.checks().iter().any(|c| c.id == MEASUREMENT && c.result == CheckResult::Pass);
     let (verdict, exit) = match (facts.simulated(), context.scope) {
-        (true, _) => (Verdict::Simulated, if context.simulated_allowed { 0 } else { 14 }),
-        (false, Scope::Connection | Scope::Bundle) if measured => (Verdict::Trusted, 0),
-        (false, _) => (Verdict::Genuine, 16),
+        (true, _) if context.simulated_allowed => (Verdict::Simulated, Exit::Trusted),
+        (true, _) => (Verdict::Simulated, Exit::Simulated),
+        (false, Scope::Connection | Scope::Bundle) if measured => (Verdict::Trusted, Exit::Trusted),
+        (false, _) => (Verdict::Genuine, Exit::Genuine),
     };
     let (checks, report) = (rows(facts.checks(), context), Some(Report::of(facts)));
     Judgement { verdict, reason: None, scope: context.scope, checks, report, spki_only: false, exit }
@@ -193,10 +196,10 @@ fn passed(facts: &Facts, context: Context) -> Judgement {
 
 fn refused(refusal: &Refusal, context: Context) -> Judgement {
     let (verdict, exit) = match refusal.class() {
-        RefusalClass::Evidence => (Verdict::Refused, 10),
-        RefusalClass::Policy => (Verdict::Refused, 11),
-        RefusalClass::Channel => (Verdict::Refused, 13),
-        RefusalClass::Collateral => (Verdict::Unavailable, 12),
+        RefusalClass::Evidence => (Verdict::Refused, Exit::Evidence),
+        RefusalClass::Policy => (Verdict::Refused, Exit::Policy),
+        RefusalClass::Channel => (Verdict::Refused, Exit::Channel),
+        RefusalClass::Collateral => (Verdict::Unavailable, Exit::Collateral),
     };
     let (reason, checks) = (Some(refusal.reason().to_owned()), rows(refusal.checks(), context));
     Judgement { verdict, reason, scope: context.scope, checks, report: None, spki_only: false, exit }
@@ -223,7 +226,7 @@ fn without_policy(checks: &[CheckOutcome], facts: Option<&Facts>, context: Conte
         checks,
         report,
         spki_only: false,
-        exit: 11,
+        exit: Exit::Policy,
     }
 }
 

@@ -31,8 +31,8 @@ use crate::{
     trust::Trust,
 };
 
-/// How long the lease is kept after `shutdown` while open streams end.
-const DRAIN: Duration = Duration::from_mins(1);
+/// How much longer than streams may drain the lease is kept after `shutdown`.
+const AFTER_DRAIN: Duration = Duration::from_secs(30);
 
 /// What a holder needs to know.
 #[derive(Debug)]
@@ -51,12 +51,14 @@ pub struct HolderConfig {
     pub listeners: Vec<String>,
     /// For the first lease.
     pub start_timeout: Duration,
+    /// How long open streams may go on after `shutdown`.
+    pub drain: Duration,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
 
 /// This process's identity and lease; a cheap handle. The lease is kept until every handle is
-/// dropped, or until 60 s after the shutdown given to [`start`].
+/// dropped, or until 30 s past the drain after the shutdown given to [`start`].
 #[derive(Clone)]
 pub struct Holder {
     shared: Arc<Shared>,
@@ -83,7 +85,7 @@ pub async fn start(
     shutdown: CancellationToken,
     tracker: &TaskTracker,
 ) -> Result<Holder, StartError> {
-    let start_timeout = config.start_timeout;
+    let (start_timeout, kept) = (config.start_timeout, config.drain + AFTER_DRAIN);
     let enroller = Enroller::new(config, tracker.clone())?;
     let first = shutdown.run_until_cancelled(first_session(&enroller, start_timeout));
     let (session, token) = first.await.ok_or(StartError::Stopped)??;
@@ -91,7 +93,7 @@ pub async fn start(
     shared.adopt(&session, token).map_err(refused)?;
 
     let given_up = CancellationToken::new();
-    let end = end(shutdown, given_up.clone());
+    let end = end(shutdown, kept, given_up.clone());
     let keeper = Keeper { enroller, shared: Arc::clone(&shared) };
     tracker.spawn(async move {
         tokio::select! {
@@ -104,10 +106,10 @@ pub async fn start(
     Ok(Holder { shared, _alive: Arc::new(given_up.drop_guard()) })
 }
 
-async fn end(shutdown: CancellationToken, given_up: CancellationToken) {
+async fn end(shutdown: CancellationToken, kept: Duration, given_up: CancellationToken) {
     let drained = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(kept).await;
     };
     tokio::select! {
         () = drained => {}
@@ -390,4 +392,17 @@ impl StartError {
 
 fn refused(cause: EnrolError) -> StartError {
     StartError::Refused { exit: cause.exit().unwrap_or(Exit::Evidence), cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lease_outlives_the_drain() {
+        let (shutdown, drain, start) = (CancellationToken::new(), Duration::from_mins(2), Instant::now());
+        shutdown.cancel();
+        end(shutdown, drain + AFTER_DRAIN, CancellationToken::new()).await;
+        assert!(start.elapsed() > drain);
+    }
 }

@@ -73,8 +73,10 @@ pub struct Limits {
     /// For an HTTP/1.1 request's headers, the time before its first byte included: a kept connection
     /// without a request ends after this, not after `idle`.
     pub headers: Duration,
-    /// Between HTTP/2 pings, and for the answer to each.
+    /// Between HTTP/2 pings.
     pub keep_alive: Duration,
+    /// For the answer to each.
+    pub keep_alive_timeout: Duration,
     /// Without a request in flight.
     pub idle: Duration,
     /// For answers that the peer does not read, while it reads nothing else either.
@@ -95,6 +97,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             headers: Duration::from_secs(10),
             keep_alive: Duration::from_secs(20),
+            keep_alive_timeout: Duration::from_secs(20),
             idle: Duration::from_mins(5),
             unread: Duration::from_mins(1),
             age: Duration::from_mins(30),
@@ -269,7 +272,7 @@ impl Server {
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(self.limits.keep_alive)
-            .keep_alive_timeout(self.limits.keep_alive)
+            .keep_alive_timeout(self.limits.keep_alive_timeout)
             .max_concurrent_streams(self.limits.streams);
         match version {
             Version::Http1 => builder.http1_only(),

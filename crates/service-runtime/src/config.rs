@@ -1,7 +1,6 @@
 //! Configuration files: strict TOML, every complaint at once with its place and its mend.
 
 use std::{
-    collections::BTreeSet,
     fs,
     io::Read,
     os::unix::fs::PermissionsExt,
@@ -11,12 +10,14 @@ use std::{
 use crate::{exit::Exit, measured::MeasuredConfig};
 
 mod common;
+mod key;
 mod observability;
 mod problems;
 mod settings;
 
 pub use self::{
     common::Common,
+    key::{Absent, Key},
     observability::{Observability, Traces},
     problems::Problems,
     settings::Settings,
@@ -73,8 +74,13 @@ pub fn load_config<C: Configuration>(path: &Path) -> Result<C, ConfigError> {
     load(path).map(|(config, _)| config)
 }
 
-/// What `--check-config` prints: the class of each key, and the digests that relying parties hold
-/// the deployment to.
+/// Every key that the file of a `C` may have, in the order in which it is read.
+pub fn config_keys<C: Configuration>() -> Vec<Key> {
+    Settings::keys_of(C::read)
+}
+
+/// What `--check-config` prints: class and value of each key, and the digests that relying parties
+/// hold the deployment to.
 pub fn describe_config<C: Configuration>(path: &Path) -> Result<String, ConfigError> {
     let (config, operational) = load::<C>(path)?;
     let measured = config.measured();
@@ -89,8 +95,8 @@ pub fn describe_config<C: Configuration>(path: &Path) -> Result<String, ConfigEr
     Ok(lines.join("\n") + "\n")
 }
 
-/// A configuration, and the keys that its file may have.
-fn load<C: Configuration>(path: &Path) -> Result<(C, BTreeSet<String>), ConfigError> {
+/// A configuration, and the keys of its file.
+fn load<C: Configuration>(path: &Path) -> Result<(C, Vec<Key>), ConfigError> {
     let content = |problems| ConfigError::Content { path: path.to_owned(), problems };
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut settings = Settings::parse(folder, &read_config_file(path)?).map_err(content)?;

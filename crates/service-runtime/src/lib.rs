@@ -21,8 +21,8 @@ mod telemetry;
 pub use accept::{Incoming, Limits, Scope, Server, TlsSource, no_scope};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
-    Common, ConfigError, Configuration, Observability, Problems, Settings, Traces, describe_config,
-    load_config,
+    Absent, Common, ConfigError, Configuration, Key, Observability, Problems, Settings, Traces, config_keys,
+    describe_config, load_config,
 };
 pub use connection::{Connection, EXPORTER_LABEL, ServerTls, TlsFacts, UnixPeer};
 pub use exit::Exit;

@@ -5,7 +5,7 @@
 //! change without asking them is operational configuration instead.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -15,10 +15,13 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::ServerName;
 
-use crate::config::{ConfigError, Problems, Settings, read_config_file};
+use crate::config::{ConfigError, Key, Problems, Settings, read_config_file};
 
-/// Who may enrol.
-const ROLES: [&str; 2] = ["gateway", "adapter"];
+/// Who may enrol, and what the user of each is for.
+const ROLES: [(&str, &str); 2] = [
+    ("gateway", "User of inference-gateway: no other may enrol as it, and no other service runs as it."),
+    ("adapter", "User of backend-adapter: no other may enrol as it, and no other service runs as it."),
+];
 
 /// What the deployment is, as measured.
 #[derive(Debug, Clone)]
@@ -35,7 +38,7 @@ pub struct MeasuredConfig {
     pub backend: Backend,
     /// DNS names and IP addresses of the public listener's certificate.
     pub public_names: Vec<String>,
-    keys: BTreeSet<String>,
+    keys: Vec<Key>,
     sha256: [u8; 32],
 }
 
@@ -133,17 +136,47 @@ impl MeasuredConfig {
         config.map(|config| Self { keys, ..config }).ok_or_else(Problems::default)
     }
 
+    /// Every key of the file, in the order in which it is read.
+    pub fn config_keys() -> Vec<Key> {
+        Settings::keys_of(|settings| Self::read(settings, [0; 32]))
+    }
+
     fn read(settings: &mut Settings, sha256: [u8; 32]) -> Option<Self> {
-        let trust_domain = settings.parsed("trust_domain", trust_domain);
-        let tenant = settings.parsed("tenant", tenant);
-        let policy_sha256 = settings.parsed("policy_sha256", digest_from_hex);
-        let identities = ROLES.map(|role| {
-            let uid = settings.number(&format!("identity.{role}.uid"), 0..=u32::MAX);
+        let trust_domain = settings.parsed(
+            "trust_domain",
+            "SPIFFE trust domain of the services' identities.",
+            "1 to 255 of a-z 0-9 . - _",
+            trust_domain,
+        );
+        let tenant = settings.parsed("tenant", "Whose deployment this is.", "not empty", tenant);
+        let policy_sha256 = settings.parsed(
+            "policy_sha256",
+            "SHA-256 of the policy that the services judge this machine by: `sha256sum policy.toml`.",
+            "64 hexadecimal digits",
+            digest_from_hex,
+        );
+        let identities = ROLES.map(|(role, purpose)| {
+            let uid = settings.number(&format!("identity.{role}.uid"), purpose, 0..=u32::MAX);
             uid.map(|uid| (role.to_owned(), Identity { uid }))
         });
-        let kind = settings.parsed("backend.kind", str::parse);
-        let address = settings.parsed("backend.address", str::parse);
-        let public_names = settings.list("public.names", public_name);
+        let kind = settings.parsed(
+            "backend.kind",
+            "Interface of the model server: ollama, or openai for vLLM, llama.cpp and others.",
+            "ollama, openai",
+            str::parse,
+        );
+        let address = settings.parsed(
+            "backend.address",
+            "Where the model server listens; it has to be on this machine.",
+            "http://127.0.0.1:PORT, unix:/path",
+            str::parse,
+        );
+        let public_names = settings.list(
+            "public.names",
+            "What the certificate of the public port is for.",
+            "DNS names and IP addresses",
+            public_name,
+        );
         Some(Self {
             trust_domain: trust_domain?,
             tenant: tenant?,
@@ -151,7 +184,7 @@ impl MeasuredConfig {
             identities: identities.into_iter().collect::<Option<_>>()?,
             backend: Backend { kind: kind?, address: address? },
             public_names: public_names?,
-            keys: BTreeSet::new(),
+            keys: Vec::new(),
             sha256,
         })
     }
@@ -161,8 +194,8 @@ impl MeasuredConfig {
         &self.sha256
     }
 
-    /// The keys that the file may have.
-    pub(crate) fn keys(&self) -> &BTreeSet<String> {
+    /// The keys of the file, with what it says.
+    pub(crate) fn keys(&self) -> &[Key] {
         &self.keys
     }
 }
@@ -255,7 +288,7 @@ mod tests {
             "trust_domain: \"Not A Domain\"",
             "tenant: is empty",
             "policy_sha256: ",
-            "identity.gateway.uid: must be",
+            "identity.gateway.uid: is -1, must be",
             "identity.adapter.uid: is missing",
             "identity.other: unknown key",
             "backend.kind: \"grpc\"",
@@ -276,8 +309,10 @@ mod tests {
     }
 
     #[test]
-    fn its_keys_are_known() {
+    fn its_keys_are_known_with_and_without_a_file() {
         let measured = MeasuredConfig::parse(sample().as_bytes()).unwrap();
-        assert!(measured.keys().contains("identity.adapter.uid") && measured.keys().len() == 8);
+        let known = MeasuredConfig::config_keys();
+        assert!(measured.keys().iter().map(|key| &key.name).eq(known.iter().map(|key| &key.name)));
+        assert!(known.iter().any(|key| key.name == "identity.adapter.uid") && known.len() == 8);
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use opentelemetry::trace::TraceContextExt;
+use proto::reason::Reason;
 use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -151,15 +152,15 @@ impl Observer {
 
 /// Marks an answer with the reason of its refusal, where the dialect hides it in the body.
 pub fn refused_for<B>(mut response: Response<B>, reason: &str) -> Response<B> {
-    if let Some(reason) = proto::reason::known(reason) {
-        response.extensions_mut().insert(Reason(reason));
+    if let Some(reason) = Reason::named(reason) {
+        response.extensions_mut().insert(Refused(reason.name));
     }
     response
 }
 
 /// One of [`proto::reason`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reason(pub(crate) &'static str);
+pub(crate) struct Refused(pub(crate) &'static str);
 
 #[cfg(test)]
 mod tests;

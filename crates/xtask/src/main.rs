@@ -29,7 +29,7 @@ enum Command {
         /// Which one: verify.
         name: String,
     },
-    /// Generates Rust from the .proto files.
+    /// Renews what is generated: Rust from the .proto files, documents and samples from the code.
     Codegen,
     /// Checks what lints cannot: arrows between crates, bans, licences, file sizes.
     Tidy,
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Command::Test => tests::test(),
         Command::Ci => tests::ci(),
         Command::Bench { name } => bench::run_named(&name),
-        Command::Codegen => tests::codegen(&[]),
+        Command::Codegen => tests::codegen(&[]).and_then(|()| tests::documents(&[])),
         Command::Tidy => tidy::run(),
     };
     match result {

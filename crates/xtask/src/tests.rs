@@ -1,4 +1,4 @@
-//! `test`, `ci` and `codegen`.
+//! `test`, `ci` and what is generated.
 
 use std::process::Command;
 
@@ -31,6 +31,7 @@ pub(crate) fn ci() -> Result<()> {
     codegen(&["--check"])?;
     run(Command::new(python("buf", BUF)?.join("buf")).current_dir(workspace().join("proto")).arg("lint"))?;
     run(&mut cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    documents(&["--check"])?;
     run(cargo(&["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     test()?;
     progress("ci: everything passed");
@@ -39,6 +40,15 @@ pub(crate) fn ci() -> Result<()> {
 
 /// Generates Rust from the .proto files, or checks that it is in step.
 pub(crate) fn codegen(arguments: &[&str]) -> Result<()> {
-    let base = ["run", "--locked", "--quiet", "--package", "proto", "--example", "codegen", "--"];
+    example("proto", "codegen", arguments)
+}
+
+/// Generates documents and samples from the code, or checks that they are in step.
+pub(crate) fn documents(arguments: &[&str]) -> Result<()> {
+    example("e2e", "documents", arguments)
+}
+
+fn example(package: &str, name: &str, arguments: &[&str]) -> Result<()> {
+    let base = ["run", "--locked", "--quiet", "--package", package, "--example", name, "--"];
     run(&mut cargo(&[&base, arguments].concat()))
 }

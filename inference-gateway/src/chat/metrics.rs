@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use proto::inference::v1::{ChatEvent, FinishReason, Model, Sampling, Usage, chat_event::Event};
+use proto::{
+    inference::v1::{ChatEvent, FinishReason, Model, Sampling, Usage, chat_event::Event},
+    reason::{INTERNAL, Reason},
+};
 use service_runtime::{Attribute, Buckets, Histogram, Metric, Registry, describe};
 use tokio::time::Instant;
 use tonic::Status;
@@ -152,8 +155,8 @@ impl Meter {
 
     /// The answer failed.
     pub(super) fn failed(&mut self, status: &Status) {
-        let reason = proto::reason_of(status).and_then(|reason| proto::reason::known(&reason));
-        self.error = reason.unwrap_or(proto::reason::INTERNAL);
+        let reason = proto::reason_of(status).and_then(|name| Reason::named(&name));
+        self.error = reason.map_or(INTERNAL, |reason| reason.name);
     }
 }
 

@@ -1,5 +1,7 @@
 use std::fs;
 
+use service_runtime::Limits as Connections;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -38,9 +40,15 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!((config.access, config.observability.log_level.as_str()), (Access::Anonymous, "info"));
     assert_eq!(config.start_timeout.as_secs(), 60);
     let answers = &config.answers;
-    let times = [answers.first_token, answers.stream_idle, answers.unary].map(|limit| limit.as_secs());
-    assert_eq!((times, answers.body, answers.frame), ([300, 60, 600], 32 << 20, 1 << 20));
-    assert_eq!((config.connections.streams, config.connections.connections), (256, 10_000));
+    let times = [answers.first_token, answers.stream_idle, answers.unary, answers.evidence];
+    assert_eq!(times.map(|limit| limit.as_secs()), [300, 60, 600, 30]);
+    assert_eq!([answers.body, answers.bodies, answers.frame], [32 << 20, 512 << 20, 1 << 20]);
+    let connections = &config.connections;
+    assert_eq!((connections.streams, connections.connections), (256, 10_000));
+    let Connections { handshake, headers, keep_alive, keep_alive_timeout, idle, age, drain, .. } =
+        connections;
+    let times = [handshake, headers, keep_alive, keep_alive_timeout, idle, age, drain];
+    assert_eq!(times.map(Duration::as_secs), [10, 10, 20, 20, 300, 1800, 30]);
 }
 
 #[test]
@@ -52,6 +60,14 @@ fn limits_can_be_set() {
     assert_eq!((config.start_timeout.as_secs(), config.answers.unary.as_secs()), (5, 7));
     assert_eq!((config.answers.body, config.connections.streams), (99, 3));
     assert_eq!(config.observability.log_level, "debug");
+}
+
+#[test]
+fn all_requests_together_may_be_as_large_as_one() {
+    let larger = format!("{GOOD}[limits]\nbody_bytes = {}\n", 1 << 30);
+    assert_eq!(load(&larger).1.unwrap().answers.bodies, 1 << 30);
+    let found = problems(&format!("{GOOD}[limits]\nbody_bytes = 100\nbodies_bytes = 99\n"));
+    assert!(found.contains("limits.bodies_bytes: is 99, must be a whole number from 100 to"), "{found}");
 }
 
 #[test]
@@ -69,8 +85,8 @@ fn all_problems_are_reported_at_once() {
         "access: only \"anonymous\"",
         "what: unknown key",
         "limits.what: unknown key",
-        "limits.unary_seconds: must be",
-        "limits.age_seconds: must be",
+        "limits.unary_seconds: is 0, must be",
+        "limits.age_seconds: is 100000, must be",
     ] {
         assert!(found.contains(expected), "{expected} is not in: {found}");
     }

@@ -71,6 +71,14 @@ struct Inner<'a> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        // What docs/errors.md says of HTTP is held by every test that refuses something.
+        debug_assert!(
+            reason::Reason::named(&self.reason)
+                .is_none_or(|known| known.http.contains(&self.status.as_u16())),
+            "{} with {} is not in proto/src/reason.rs",
+            self.reason,
+            self.status
+        );
         let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
         let mut response = (self.status, headers, self.body()).into_response();
         if self.reason == reason::OVERLOADED {
@@ -163,7 +171,7 @@ mod tests {
     #[test]
     fn each_status_has_its_http_status() {
         let cases = [
-            (Code::ResourceExhausted, reason::BACKEND_OVERLOADED, 429),
+            (Code::Unavailable, reason::BACKEND_OVERLOADED, 503),
             (Code::ResourceExhausted, reason::OVERLOADED, 429),
             (Code::ResourceExhausted, reason::REQUEST_TOO_LARGE, 413),
             (Code::Unavailable, reason::ATTESTATION_LAPSED, 503),
@@ -179,6 +187,16 @@ mod tests {
                 expected,
                 "{code:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_http_statuses_are_those_of_the_table_of_reasons() {
+        for reason in reason::ALL.iter().filter(|reason| !reason.http.is_empty()) {
+            for code in reason.codes {
+                let status = http_status(*code, reason.name).as_u16();
+                assert!(reason.http.contains(&status), "{} with {code:?} gives {status}", reason.name);
+            }
         }
     }
 

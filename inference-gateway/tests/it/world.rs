@@ -157,6 +157,7 @@ impl Deployment {
             roots: self.roots.clone(),
             listeners: Vec::new(),
             start_timeout: Duration::from_mins(1),
+            drain: Duration::from_secs(30),
             clock: self.clock.clone(),
         };
         health_gate::start(holder, CancellationToken::new(), &TaskTracker::new()).await.unwrap()

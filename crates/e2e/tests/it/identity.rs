@@ -98,6 +98,7 @@ async fn hold(rig: &Rig, role: mtls::Role) -> Holder {
         roots: rig.roots(),
         listeners: vec![],
         start_timeout: PATIENCE,
+        drain: PATIENCE,
         clock: Arc::new(SystemClock),
     };
     health_gate::start(config, CancellationToken::new(), &TaskTracker::new()).await.unwrap()

@@ -77,6 +77,7 @@ impl World {
             roots: TrustRoots::simulated(machine().0.as_bytes()).unwrap(),
             listeners: if role == Role::Gateway { vec!["gateway/public".to_owned()] } else { vec![] },
             start_timeout: PATIENCE,
+            drain: PATIENCE,
             clock: self.clock.clone(),
         }
     }

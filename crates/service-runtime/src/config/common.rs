@@ -24,26 +24,38 @@ pub struct Common<P> {
 }
 
 impl<P> Common<P> {
-    /// Reads the shared keys. `listen` is [`Settings::address`] or [`Settings::loopback`].
+    /// Reads the shared keys. `listen` reads the key of that name, which has a purpose of its own in
+    /// each service.
     pub fn read<E: Display>(
         settings: &mut Settings,
-        listen: fn(&mut Settings, &str) -> Option<SocketAddr>,
+        listen: impl FnOnce(&mut Settings) -> Option<SocketAddr>,
         policy: impl FnOnce(&[u8]) -> Result<P, E>,
     ) -> Option<Self> {
-        let measured = settings.file("measured", MeasuredConfig::parse);
-        let policy = settings.file("policy", |bytes| policy(bytes).map(|policy| (policy, sha256(bytes))));
+        let measured = settings.file(
+            "measured",
+            "The measured configuration: its SHA-256 is HOST_DATA.",
+            MeasuredConfig::parse,
+        );
+        let policy = settings.file(
+            "policy",
+            "What the evidence of this machine must satisfy: the file whose SHA-256 stands in the measured configuration.",
+            |bytes| policy(bytes).map(|policy| (policy, sha256(bytes))),
+        );
         if let (Some(measured), Some((_, used))) = (&measured, &policy) {
             check_policy_digest(settings, &measured.policy_sha256, used);
         }
-        let run_dir = settings.path("run_dir");
-        let listen = listen(settings, "listen");
+        let run_dir = settings.path(
+            "run_dir",
+            "Folder of the enrolment sockets; only root or attestation-svc's user may write there.",
+        );
+        let listen = listen(settings);
         let observability = Observability::read(settings);
         Some(Self {
             measured: measured?,
             policy: policy?.0,
             run_dir: run_dir?,
             listen: listen?,
-            observability,
+            observability: observability?,
         })
     }
 }
@@ -63,22 +75,63 @@ fn check_policy_digest(settings: &mut Settings, named: &[u8; 32], used: &[u8; 32
 impl Settings {
     /// `start_timeout_seconds`: for the first lease.
     pub fn start_timeout(&mut self) -> Duration {
-        self.seconds("start_timeout_seconds", Duration::from_mins(1))
+        let purpose = "For the first lease after the start; without one the process ends with exit code 7.";
+        self.seconds("start_timeout_seconds", purpose, Duration::from_mins(1))
     }
 
-    /// `limits.*`: bounds on connections.
-    pub fn connection_limits(&mut self) -> Limits {
-        let own = Limits::default();
+    /// `limits.*`: bounds on connections; `own` where the file says nothing.
+    pub fn connection_limits(&mut self, own: &Limits) -> Limits {
         Limits {
-            handshake: self.seconds("limits.handshake_seconds", own.handshake),
-            headers: self.seconds("limits.headers_seconds", own.headers),
-            keep_alive: self.seconds("limits.keep_alive_seconds", own.keep_alive),
-            idle: self.seconds("limits.idle_seconds", own.idle),
-            unread: self.seconds("limits.unread_seconds", own.unread),
-            age: self.seconds("limits.age_seconds", own.age),
-            streams: self.count("limits.streams", own.streams),
-            connections: self.count("limits.connections", own.connections),
-            drain: self.seconds("limits.drain_seconds", own.drain),
+            handshake: self.seconds(
+                "limits.handshake_seconds",
+                "For the TLS handshake of a new connection.",
+                own.handshake,
+            ),
+            headers: self.seconds(
+                "limits.headers_seconds",
+                "For the headers of an HTTP/1.1 request, the silence before them included.",
+                own.headers,
+            ),
+            keep_alive: self.seconds(
+                "limits.keep_alive_seconds",
+                "Between two HTTP/2 pings to a client.",
+                own.keep_alive,
+            ),
+            keep_alive_timeout: self.seconds(
+                "limits.keep_alive_timeout_seconds",
+                "For the answer to an HTTP/2 ping, after which the connection is closed.",
+                own.keep_alive_timeout,
+            ),
+            idle: self.seconds(
+                "limits.idle_seconds",
+                "How long a connection is kept without a request in flight.",
+                own.idle,
+            ),
+            unread: self.seconds(
+                "limits.unread_seconds",
+                "How long answers may wait for a client that reads none of them, before its connection is cut.",
+                own.unread,
+            ),
+            age: self.seconds(
+                "limits.age_seconds",
+                "When a connection is told to go (GOAWAY), give or take 10 %; its open streams go on.",
+                own.age,
+            ),
+            streams: self.count(
+                "limits.streams",
+                "HTTP/2 streams that one connection may have open.",
+                own.streams,
+            ),
+            connections: self.count(
+                "limits.connections",
+                "Connections that may be open; more wait in the kernel's queue.",
+                own.connections,
+            ),
+            drain: self.seconds(
+                "limits.drain_seconds",
+                "For open streams once a stop was asked for; then they are cut.",
+                own.drain,
+            ),
         }
     }
 }

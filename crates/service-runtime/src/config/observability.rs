@@ -33,22 +33,42 @@ pub struct Traces {
 }
 
 impl Observability {
-    pub(super) fn read(settings: &mut Settings) -> Self {
-        let level = |level: &str| log_filter(level).map(|_| level.to_owned());
-        Self {
-            log_level: settings.parsed_or("log.level", "info".to_owned(), level),
-            traces: Traces::read(settings),
-            metrics: settings.optional_address("metrics.listen"),
-            health: settings.optional_address("health.listen"),
-        }
+    pub(super) fn read(settings: &mut Settings) -> Option<Self> {
+        let log_level = settings.parsed_or(
+            "log.level",
+            "How much is logged to stderr: one level, or a level per module.",
+            "a filter such as info or warn,health_gate=debug",
+            "info",
+            |level| log_filter(level).map(|_| level.to_owned()),
+        );
+        let metrics = settings.optional_address(
+            "metrics.listen",
+            "Plaintext port of `GET /metrics`; whoever reaches it sees how much traffic there is.",
+        );
+        let health = settings.optional_address(
+            "health.listen",
+            "Plaintext port of `/livez`, `/readyz` and gRPC health, for probes that cannot speak TLS.",
+        );
+        let traces = Traces::read(settings);
+        Some(Self { log_level: log_level?, traces, metrics, health })
     }
 }
 
 impl Traces {
     fn read(settings: &mut Settings) -> Option<Self> {
-        let endpoint = settings.parsed_or("traces.otlp_endpoint", None, |text| endpoint(text).map(Some));
-        let ca = settings.optional_file("traces.otlp_ca", certificates);
-        let per_mille = settings.number_or("traces.per_mille", 1000, 1..=1000);
+        let endpoint = settings.optional(
+            "traces.otlp_endpoint",
+            "OTLP/HTTP collector that spans are sent to; none are made without it.",
+            "https://HOST:PORT/v1/traces, or http:// on loopback",
+            endpoint,
+        );
+        let ca = settings.optional_file(
+            "traces.otlp_ca",
+            "CA that an https collector's certificate has to chain to, as PEM.",
+            certificates,
+        );
+        let per_mille =
+            settings.number_or("traces.per_mille", "How many of a thousand traces are kept.", 1000, 1..=1000);
         let endpoint = endpoint?;
         let (tls, trusted) = (endpoint.scheme() == Some(&Scheme::HTTPS), ca.is_some());
         settings.problems.require(tls == trusted, || {

@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::*;
-use crate::measured::sha256;
+use crate::{accept::Limits, measured::sha256};
 
 const POLICY: &[u8] = b"version = 1\n";
 
@@ -18,8 +18,9 @@ struct Sample {
 
 impl Configuration for Sample {
     fn read(settings: &mut Settings) -> Option<Self> {
-        let common = Common::read(settings, Settings::loopback, length);
-        let (start_timeout, drain) = (settings.start_timeout(), settings.connection_limits().drain);
+        let common = Common::read(settings, |settings| settings.loopback("listen", "A port."), length);
+        let (start_timeout, drain) =
+            (settings.start_timeout(), settings.connection_limits(&Limits::default()).drain);
         Some(Self { common: common?, start_timeout, drain })
     }
 
@@ -82,7 +83,7 @@ fn all_problems_of_all_files_are_reported_together() {
         "run_dir: is missing",
         "listen: 0.0.0.0:1 is not a loopback address",
         "surprise: unknown key",
-        "limits.streams: must be",
+        "limits.streams: is 0, must be",
         "log.level: ",
     ] {
         assert!(found.contains(part), "{part} in {found}");
@@ -103,14 +104,15 @@ fn another_policy_than_the_measured_one_is_refused_by_policy() {
 }
 
 #[test]
-fn each_key_has_its_class() {
-    let (_folder, path) = files(GOOD);
+fn each_key_has_its_class_and_its_value() {
+    let (_folder, path) = files(&format!("{GOOD}[limits]\nage_seconds = 7\n"));
     let text = describe_config::<Sample>(&path).unwrap();
     let measured = load_config::<Sample>(&path).unwrap().common.measured;
     for line in [
-        "operational  limits.drain_seconds\n",
-        "operational  policy\n",
-        "measured     identity.gateway.uid\n",
+        "operational  limits.age_seconds = 7\n",
+        "operational  limits.drain_seconds = 30  (default)\n",
+        "operational  policy = \"policy.toml\"\n",
+        "measured     identity.gateway.uid = 1\n",
         &format!("measured     SHA-256 {} of the measured", hex::encode(measured.sha256())),
         &format!("measured     SHA-256 {} of the policy", hex::encode(sha256(POLICY))),
     ] {

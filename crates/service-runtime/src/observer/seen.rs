@@ -3,11 +3,12 @@
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame};
+use proto::reason::Reason;
 use tokio::time::Instant;
 use tonic::Status;
 use tracing::Span;
 
-use super::{Observer, Reason};
+use super::{Observer, Refused};
 use crate::metrics::Held;
 
 /// Names the request in answers and logs.
@@ -76,7 +77,7 @@ impl Seen {
         if let Some(id) = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
             self.span.record("request_id", id);
         }
-        if let Some(Reason(reason)) = response.extensions().get() {
+        if let Some(Refused(reason)) = response.extensions().get() {
             self.reason = reason;
         }
         self.grpc_end(response.headers());
@@ -159,7 +160,7 @@ impl Drop for Seen {
 }
 
 fn reason(status: &Status) -> &'static str {
-    proto::reason_of(status).and_then(|reason| proto::reason::known(&reason)).unwrap_or_default()
+    proto::reason_of(status).and_then(|name| Reason::named(&name)).map_or("", |reason| reason.name)
 }
 
 /// A status in words that are ours; the rest by their class.
