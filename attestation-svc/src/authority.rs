@@ -2,24 +2,25 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::digest::SHA256;
 use health_token::{AFFIRMING, Attested, B64Url, Claims, MAX_LIFE, PROFILE};
 use mtls::{CertificateRequest, Material, Role, ServiceKey, Svid};
-use service_runtime::{Clock, ServerTls};
+use service_runtime::{Clock, MeasuredConfig, ServerTls};
+use snp_evidence::{EvidenceFormat, Product};
+use tokio::sync::watch;
 use tracing::error;
 
 use crate::ca::{Ca, LEAF_LIFE};
 use crate::config::Config;
-use crate::enrolment::Holder;
+use crate::enrolment::{Holder, Identity};
 use crate::error::BootError;
 use crate::manifest::{Manifests, Published, hash};
 use crate::metrics::Metrics;
 use crate::mint::{Mint, MintError};
 use crate::prover::{Caller, Challenge, Committed, Prover, ProverError};
-
-/// Health epoch. It would be raised to void all tokens at once; nothing does so yet.
-pub(crate) const EPOCH: u64 = 1;
+use crate::roster::Roster;
 
 /// The source of identity and health of one boot.
 #[derive(Debug)]
@@ -29,12 +30,26 @@ pub(crate) struct Authority {
     pub(crate) public_names: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    /// Who can be enrolled.
+    pub(crate) identities: Vec<Identity>,
+    /// Who is, and which tokens are void.
+    pub(crate) roster: Arc<watch::Sender<Roster>>,
+    pub(crate) machine: Machine,
     mint: Mint,
     prover: Prover,
     claims: Vec<u8>,
-    measurement: [u8; 48],
-    policy_sha256: [u8; 32],
     own: OwnIdentity,
+}
+
+/// What was judged at boot, and by what.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) product: Product,
+    pub(crate) measurement: [u8; 48],
+    pub(crate) policy_sha256: [u8; 32],
+    pub(crate) measured_config_sha256: [u8; 32],
+    /// When the newest report of attestation-svc's own was judged, on the boot clock.
+    pub(crate) judged_at: Duration,
 }
 
 /// attestation-svc's own SVID, for the mutual TLS listener.
@@ -54,7 +69,7 @@ pub(crate) struct Accepted {
     pub(crate) mint: Mint,
     pub(crate) manifests: Manifests,
     pub(crate) claims: Vec<u8>,
-    pub(crate) measurement: [u8; 48],
+    pub(crate) machine: Machine,
     pub(crate) metrics: Metrics,
 }
 
@@ -67,26 +82,33 @@ pub(crate) struct Proof {
 
 impl Authority {
     pub(crate) fn new(config: &Config, accepted: Accepted, clock: Arc<dyn Clock>) -> Result<Self, BootError> {
-        let Accepted { prover, ca, mint, manifests, claims, measurement, metrics } = accepted;
+        let Accepted { prover, ca, mint, manifests, claims, machine, metrics } = accepted;
         let own = OwnIdentity {
             key: Arc::new(ServiceKey::generate()?),
             material: Material::new(Arc::clone(&clock)),
             fresh: Mutex::new(0..0),
         };
-        let (public_names, policy_sha256) = (config.measured.public_names.clone(), config.policy.sha256());
+        let (public_names, (roster, identities)) =
+            (config.measured.public_names.clone(), identities(&config.measured));
         Ok(Self {
             ca,
             manifests,
             public_names,
             clock,
             metrics,
+            identities,
+            roster,
+            machine,
             mint,
             prover,
             claims,
-            measurement,
-            policy_sha256,
             own,
         })
+    }
+
+    /// The form of this machine's evidence, which tells simulated hardware from real.
+    pub(crate) fn evidence_format(&self) -> EvidenceFormat {
+        self.prover.format()
     }
 
     /// A report for `challenge`, over the manifest `published` and the claims of this boot.
@@ -109,14 +131,14 @@ impl Authority {
     pub(crate) fn attested(&self, proof: &Proof, published: &Published) -> Attested {
         Attested {
             report_sha256: B64Url(proof.report_sha256),
-            measurement: B64Url(self.measurement),
-            policy_sha256: B64Url(self.policy_sha256),
+            measurement: B64Url(self.machine.measurement),
+            policy_sha256: B64Url(self.machine.policy_sha256),
             key_manifest_sha384: B64Url(published.sha384),
         }
     }
 
-    /// A new token for `holder`, answering `nonce`.
-    pub(crate) fn token(&self, holder: &Holder, nonce: [u8; 32]) -> Result<String, MintError> {
+    /// A new token of `epoch` for `holder`, answering `nonce`.
+    pub(crate) fn token(&self, holder: &Holder, nonce: [u8; 32], epoch: u64) -> Result<String, MintError> {
         let now = self.clock.unix();
         let mut jti = [0; 16];
         aws_lc_rs::rand::fill(&mut jti).map_err(|_| MintError)?;
@@ -132,7 +154,7 @@ impl Authority {
             eat_profile: PROFILE.to_owned(),
             eat_nonce: B64Url(nonce),
             bootseed: B64Url(self.manifests.current().manifest.boot_seed.0),
-            hep: EPOCH,
+            hep: epoch,
             att: holder.attested.clone(),
             ear_status: AFFIRMING.to_owned(),
         })
@@ -152,6 +174,11 @@ impl Authority {
         self.own.material.server_tls()
     }
 
+    /// The next connection is shown a new SVID.
+    pub(crate) fn renew_own_svid(&self) {
+        *self.own.fresh.lock().unwrap_or_else(PoisonError::into_inner) = 0..0;
+    }
+
     fn renew(&self, now: i64) -> Result<(), Box<dyn std::error::Error>> {
         let OwnIdentity { key, material, .. } = &self.own;
         let request = CertificateRequest::verify(&key.csr_der()?)?;
@@ -161,4 +188,14 @@ impl Authority {
         material.set(svid, vec![self.ca.certificate().clone()], own.trust_domain(), own.instance())?;
         Ok(())
     }
+}
+
+/// The identities of the deployment, which nobody holds yet.
+fn identities(measured: &MeasuredConfig) -> (Arc<watch::Sender<Roster>>, Vec<Identity>) {
+    let named = measured.identities.iter().filter_map(|(name, who)| Some((name.parse().ok()?, who.uid)));
+    let named: Vec<(Role, u32)> = named.collect();
+    let roster = Arc::new(watch::Sender::new(Roster::new(named.iter().map(|(role, _)| *role))));
+    let identities = named.into_iter().map(|(role, uid)| Identity::new(role, uid, Arc::clone(&roster)));
+    let identities = identities.collect();
+    (roster, identities)
 }

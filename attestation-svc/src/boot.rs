@@ -10,7 +10,7 @@ use snp_evidence::{
 };
 use snp_platform::Platform;
 
-use crate::authority::{Accepted, Authority};
+use crate::authority::{Accepted, Authority, Machine};
 use crate::ca::Ca;
 use crate::config::Config;
 use crate::error::BootError;
@@ -47,8 +47,14 @@ pub(crate) async fn boot(
     let manifest = &manifests.current().bytes;
     let report = judge.own_report(Committed { manifest, claims: &claims }).await?;
 
-    let measurement = *report.measurement();
-    Authority::new(config, Accepted { prover, ca, mint, manifests, claims, measurement, metrics }, clock)
+    let machine = Machine {
+        product: report.product(),
+        measurement: *report.measurement(),
+        policy_sha256: config.policy.sha256(),
+        measured_config_sha256: *config.measured.sha256(),
+        judged_at: clock.boot(),
+    };
+    Authority::new(config, Accepted { prover, ca, mint, manifests, claims, machine, metrics }, clock)
 }
 
 struct Judge<'a> {

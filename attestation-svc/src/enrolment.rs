@@ -1,56 +1,20 @@
-//! One unix socket per identity. The socket says whose identity it is, the kernel says who asks,
-//! and the connection that enrolled is the holder until it closes.
+//! Who holds an identity: its socket says which, the kernel says who asks, and the connection that
+//! enrolled is the holder until it closes, or until the identity is revoked.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use health_token::{Attested, Confirmation};
 use mtls::{Role, SpiffeId};
-use nix::unistd::{Uid, chown, geteuid};
 use proto::reason;
-use tokio::net::UnixListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::{Code, Status};
-use tracing::warn;
 
-use crate::config::Config;
-use crate::error::SocketError;
+use crate::roster::{Enrolled, Epochs, Refused, Roster, Ticket};
 
 /// A holder that comes back may be quicker than the end of its former connection.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// The enrolment sockets of this process. They disappear with it.
-#[derive(Debug)]
-pub(crate) struct Sockets {
-    pub(crate) sockets: Vec<Socket>,
-    /// Held as long as this process serves: whoever holds it may remove stale sockets.
-    pub(crate) lock: File,
-}
-
-/// One socket.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    pub(crate) listener: UnixListener,
-    pub(crate) identity: Identity,
-    pub(crate) file: SocketFile,
-}
-
-/// Removes the socket at the end.
-#[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0) {
-            warn!(path = %self.0.display(), %error, "socket cannot be removed");
-        }
-    }
-}
 
 /// An identity that can be enrolled.
 #[derive(Debug, Clone)]
@@ -58,24 +22,121 @@ pub(crate) struct Identity {
     pub(crate) role: Role,
     /// The only user whose processes may hold it.
     pub(crate) uid: u32,
-    place: Arc<Semaphore>,
+    roster: Arc<watch::Sender<Roster>>,
 }
 
 impl Identity {
-    fn new(role: Role, uid: u32) -> Self {
-        Self { role, uid, place: Arc::new(Semaphore::new(1)) }
+    pub(crate) fn new(role: Role, uid: u32, roster: Arc<watch::Sender<Roster>>) -> Self {
+        Self { role, uid, roster }
     }
 
     /// The one place of the holder.
-    pub(crate) async fn take(&self) -> Result<OwnedSemaphorePermit, Status> {
-        match timeout(GRACE, Arc::clone(&self.place).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(proto::status(
+    pub(crate) async fn take(&self) -> Result<Place, Status> {
+        let mut changes = self.roster.subscribe();
+        let taken = timeout(GRACE, async {
+            loop {
+                match self.try_take() {
+                    // The sender lives as long as `self`.
+                    Err(Refused::InUse) => drop(changes.changed().await),
+                    taken => return taken,
+                }
+            }
+        });
+        taken.await.unwrap_or(Err(Refused::InUse)).map_err(|refused| self.refusal(refused))
+    }
+
+    /// Every change of the roster.
+    pub(crate) fn changes(&self) -> watch::Receiver<Roster> {
+        self.roster.subscribe()
+    }
+
+    fn try_take(&self) -> Result<Place, Refused> {
+        let mut taken = Err(Refused::Revoked);
+        self.roster.send_if_modified(|roster| {
+            taken = roster.take(self.role);
+            taken.is_ok()
+        });
+        Ok(Place { identity: self.clone(), ticket: taken? })
+    }
+
+    fn refusal(&self, refused: Refused) -> Status {
+        let role = self.role;
+        let (code, reason, message) = match refused {
+            Refused::InUse => (
                 Code::AlreadyExists,
                 reason::IDENTITY_IN_USE,
-                format!("identity {} has a live holder; stop that process first", self.role),
-            )),
-        }
+                format!("identity {role} has a live holder; stop that process first"),
+            ),
+            Refused::Revoked => return revoked(role),
+            Refused::Lost => (
+                Code::FailedPrecondition,
+                reason::NOT_ENROLLED,
+                format!("identity {role} was revoked and reinstated meanwhile; enrol on a new connection"),
+            ),
+        };
+        proto::status(code, reason, message)
+    }
+}
+
+/// What whoever has a revoked identity is told.
+pub(crate) fn revoked(role: Role) -> Status {
+    let message = format!("an operator revoked identity {role}; it is refused until it is reinstated");
+    proto::status(Code::PermissionDenied, reason::IDENTITY_REVOKED, message)
+}
+
+/// The one place of an identity's holder; free again when dropped, and taken away by a revocation.
+#[derive(Debug)]
+pub(crate) struct Place {
+    identity: Identity,
+    ticket: Ticket,
+}
+
+impl Place {
+    /// Whether it was not taken away.
+    pub(crate) fn check(&self) -> Result<(), Status> {
+        let checked = self.identity.roster.borrow().check(self.identity.role, self.ticket);
+        checked.map_err(|refused| self.identity.refusal(refused))
+    }
+
+    /// Whether an operator asked for a new enrolment.
+    pub(crate) fn told_to_renew(&self) -> bool {
+        self.identity.roster.borrow().told_to_renew(self.identity.role, self.ticket)
+    }
+
+    /// Notes a heartbeat. A token that answers it is of the returned epoch.
+    pub(crate) fn heartbeat(&self, now: Duration) -> Result<Epochs, Status> {
+        self.note(|roster, role, ticket| roster.heartbeat(role, ticket, now))
+    }
+
+    /// Notes that a token was granted.
+    pub(crate) fn granted(&self) {
+        self.identity.roster.send_if_modified(|roster| {
+            roster.granted(self.identity.role);
+            false
+        });
+    }
+
+    fn enrolled(&self, holder: Enrolled) -> Result<(), Status> {
+        self.note(|roster, role, ticket| roster.enrolled(role, ticket, holder))
+    }
+
+    /// A change that no lease stream has to hear of.
+    fn note<T>(
+        &self,
+        note: impl FnOnce(&mut Roster, Role, Ticket) -> Result<T, Refused>,
+    ) -> Result<T, Status> {
+        let mut noted = Err(Refused::Lost);
+        self.identity.roster.send_if_modified(|roster| {
+            noted = note(roster, self.identity.role, self.ticket);
+            false
+        });
+        noted.map_err(|refused| self.identity.refusal(refused))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.identity.roster.send_modify(|roster| roster.leave(self.identity.role, self.ticket));
     }
 }
 
@@ -83,31 +144,45 @@ impl Identity {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) identity: Identity,
+    pid: Option<i32>,
     holder: OnceLock<Holder>,
 }
 
-/// The process at the other end is who the socket's identity belongs to, until it disconnects.
+/// The process at the other end is who the socket's identity belongs to.
 #[derive(Debug)]
 pub(crate) struct Holder {
     pub(crate) id: SpiffeId,
     pub(crate) confirmation: Confirmation,
     pub(crate) attested: Attested,
-    pub(crate) _place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
 }
 
 impl Session {
-    pub(crate) fn new(identity: Identity) -> Self {
-        Self { identity, holder: OnceLock::new() }
+    pub(crate) fn new(identity: Identity, pid: Option<i32>) -> Self {
+        Self { identity, pid, holder: OnceLock::new() }
     }
 
-    /// Makes this connection the holder.
-    pub(crate) fn enrol(&self, holder: Holder) -> Result<(), Status> {
+    /// Makes this connection the holder, unless the identity was revoked meanwhile.
+    pub(crate) fn enrol(&self, holder: Holder, at: Duration, svid_serial: String) -> Result<(), Status> {
+        holder.place.enrolled(Enrolled { at, pid: self.pid, svid_serial })?;
         // Out of reach, since the place was free; refused all the same.
         let taken = |_| proto::status(Code::AlreadyExists, reason::IDENTITY_IN_USE, "enrolled already");
         self.holder.set(holder).map_err(taken)
     }
 
-    /// The holder, if this connection enrolled.
+    /// Resolves with the refusal once this connection has lost the identity.
+    pub(crate) async fn lost(self: Arc<Self>) -> Status {
+        let mut changes = self.identity.changes();
+        loop {
+            if let Err(lost) = self.holder() {
+                return lost;
+            }
+            // The sender lives as long as `self`.
+            drop(changes.changed().await);
+        }
+    }
+
+    /// The holder, if this connection enrolled and has not lost the identity.
     pub(crate) fn holder(&self) -> Result<&Holder, Status> {
         let not = || {
             proto::status(
@@ -116,72 +191,7 @@ impl Session {
                 "call Enroll on this connection first",
             )
         };
-        self.holder.get().ok_or_else(not)
+        let holder = self.holder.get().ok_or_else(not)?;
+        holder.place.check().map(|()| holder)
     }
-}
-
-/// Makes the sockets of every identity in the measured configuration.
-pub(crate) fn open(config: &Config) -> Result<Sockets, SocketError> {
-    let folder = &config.run_dir;
-    check_folder(folder)?;
-    let lock = lock(&folder.join("attestation-svc.lock"))?;
-    let identities = config.measured.identities.iter();
-    let identities = identities.filter_map(|(role, who)| Some(Identity::new(role.parse().ok()?, who.uid)));
-    let sockets = identities.map(|identity| bind(folder, identity)).collect::<Result<_, _>>()?;
-    Ok(Sockets { sockets, lock })
-}
-
-/// Whoever may write here could put a socket of his own in place of ours.
-fn check_folder(folder: &Path) -> Result<(), SocketError> {
-    let made = DirBuilder::new().mode(0o711).recursive(true).create(folder);
-    made.map_err(|source| failed("create", folder, source))?;
-    let facts = fs::symlink_metadata(folder).map_err(|source| failed("examine", folder, source))?;
-    if !facts.is_dir() || facts.mode() & 0o022 != 0 {
-        return Err(SocketError::Open(folder.to_owned()));
-    }
-    if facts.uid() != 0 && facts.uid() != geteuid().as_raw() {
-        return Err(SocketError::Foreign { path: folder.to_owned(), owner: facts.uid() });
-    }
-    Ok(())
-}
-
-fn lock(path: &Path) -> Result<File, SocketError> {
-    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    let file = opened.map_err(|source| failed("open", path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SocketError::InUse(path.to_owned())),
-        Err(TryLockError::Error(source)) => Err(failed("lock", path, source)),
-    }
-}
-
-fn bind(folder: &Path, identity: Identity) -> Result<Socket, SocketError> {
-    let path = folder.join(format!("enrol-{}.sock", identity.role));
-    remove_stale(&path)?;
-    let listener = UnixListener::bind(&path).map_err(|source| failed("bind", &path, source))?;
-    let file = SocketFile(path.clone());
-    fs::set_permissions(&path, Permissions::from_mode(0o600))
-        .map_err(|source| failed("chmod", &path, source))?;
-    // Without the right to give files away only a process of our own user can connect; the uid of
-    // whoever does is checked in any case.
-    if let Err(error) = chown(&path, Some(Uid::from_raw(identity.uid)), None) {
-        warn!(path = %path.display(), uid = identity.uid, %error, "socket cannot be given to its user");
-    }
-    Ok(Socket { listener, identity, file })
-}
-
-/// A socket left by a process that was killed. We hold the lock, so nobody listens on it.
-fn remove_stale(path: &Path) -> Result<(), SocketError> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(failed("examine", path, source)),
-        Ok(facts) if facts.file_type().is_socket() => {
-            fs::remove_file(path).map_err(|source| failed("remove", path, source))
-        }
-        Ok(_) => Err(SocketError::NotASocket(path.to_owned())),
-    }
-}
-
-fn failed(operation: &'static str, path: &Path, source: io::Error) -> SocketError {
-    SocketError::Io { operation, path: path.to_owned(), source }
 }

@@ -49,7 +49,7 @@ pub(crate) enum BootError {
     /// No key of its own.
     #[error(transparent)]
     Key(#[from] mtls::KeyError),
-    /// The enrolment sockets cannot be made.
+    /// The unix sockets cannot be made.
     #[error(transparent)]
     Socket(#[from] SocketError),
 }
@@ -88,7 +88,7 @@ pub(crate) fn log(refused: &BootError) {
     error!(exit = refused.exit() as u8, reason = %refused, "not starting");
 }
 
-/// Why the enrolment sockets cannot be made.
+/// Why the unix sockets cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocketError {
     /// An operation on a path failed.

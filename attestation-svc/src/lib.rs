@@ -4,7 +4,9 @@
 //! Flow: [`run`] → `boot.rs` (evidence → collateral → policy → CA, token key, manifest) →
 //! `server.rs` (the layer stack of each listener) → `rpc/` (one file per service).
 //!
-//! - `enrolment.rs`: one unix socket per identity; the uid and the single holder behind it.
+//! - `run_dir.rs`: one unix socket per identity, and the administrator's.
+//! - `enrolment.rs`: the single holder of an identity. `roster.rs`: who holds what and which tokens
+//!   are void, as a pure state machine.
 //! - `ca.rs`: certificates. `mint.rs`: health tokens; no other code mints. `manifest.rs`: the list of
 //!   keys that reports vouch for. `prover.rs`: the one way to the secure processor.
 //! - `refusals.rs`: what the log says of refused evidence calls.
@@ -26,7 +28,9 @@ mod metrics;
 mod mint;
 mod prover;
 mod refusals;
+mod roster;
 mod rpc;
+mod run_dir;
 mod server;
 
 use std::sync::Arc;
@@ -46,8 +50,8 @@ pub use service_runtime::ConfigError;
 
 /// Runs the service until `shutdown`, or until it is refused.
 ///
-/// `listener` carries mutual TLS for the gateway's evidence requests. The enrolment sockets are
-/// made in the config's run directory once the evidence has been accepted.
+/// `listener` carries mutual TLS for the gateway's evidence requests. The unix sockets are made in
+/// the config's run directory once the evidence has been accepted.
 pub async fn run(
     config: Config,
     platform: Box<dyn Platform>,
@@ -68,7 +72,8 @@ pub async fn run(
         booted = boot => booted,
         () = shutdown.cancelled() => return Exit::Clean,
     };
-    let sockets = booted.and_then(|authority| Ok((enrolment::open(&config)?, authority)));
+    let sockets =
+        booted.and_then(|authority| Ok((run_dir::open(&config.run_dir, &authority.identities)?, authority)));
     match sockets {
         Ok((sockets, authority)) => {
             let authority = Arc::new(authority);

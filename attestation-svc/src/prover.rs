@@ -113,8 +113,12 @@ impl Prover {
         Self { platform: platform.into(), collateral, limits, public, turn: Arc::default() }
     }
 
+    pub(crate) fn format(&self) -> EvidenceFormat {
+        self.platform.format()
+    }
+
     pub(crate) fn simulated(&self) -> bool {
-        self.platform.format() == EvidenceFormat::SimulatedAmdSevSnp
+        self.format() == EvidenceFormat::SimulatedAmdSevSnp
     }
 
     /// A report over `report_data` with its certificates, within `limit`, waiting included.

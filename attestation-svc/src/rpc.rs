@@ -1,5 +1,6 @@
 //! The services, one file each; and what their refusals have in common.
 
+pub(crate) mod admin;
 pub(crate) mod evidence;
 pub(crate) mod health;
 pub(crate) mod identity;

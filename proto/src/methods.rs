@@ -6,6 +6,10 @@ pub fn methods() -> impl Iterator<Item = &'static str> {
 }
 
 const METHODS: &[&str] = &[
+    "/cube.attestation.v1.AdminService/GetState",
+    "/cube.attestation.v1.AdminService/Reinstate",
+    "/cube.attestation.v1.AdminService/Revoke",
+    "/cube.attestation.v1.AdminService/Rotate",
     "/cube.attestation.v1.AttestationService/GetEvidence",
     "/cube.attestation.v1.AttestationService/GetKeyManifest",
     "/cube.attestation.v1.EvidenceService/CollectEvidence",

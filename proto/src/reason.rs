@@ -78,6 +78,12 @@ reasons! {
     /// The process at the other end of the enrolment socket does not run as the identity's user.
     ENROLMENT_WRONG_UID: No, grpc [PermissionDenied], http [],
         "Operators run the service as the user that the measured configuration names in `identity.<role>.uid`.";
+    /// An administrator has revoked the identity.
+    IDENTITY_REVOKED: Later, grpc [PermissionDenied], http [],
+        "Operators find out why, and give the identity back with `cube admin reinstate`, or restart attestation-svc.";
+    /// The process at the other end of `admin.sock` is neither root's nor of attestation-svc's own user.
+    ADMIN_WRONG_UID: No, grpc [PermissionDenied], http [],
+        "Operators run `cube admin` as root or as attestation-svc's user.";
     /// The certificate signing request is no PKCS #10 of at most 4,096 bytes that a P-256 key signed for itself.
     CSR_INVALID: No, grpc [InvalidArgument], http [],
         "Whoever wrote the enrolling program makes the request as docs/spec/enrolment.md has it.";

@@ -16,6 +16,7 @@ use snp_evidence::{Binder, Purpose};
 use tonic::{Code, Request, Response, Status};
 
 use crate::authority::Authority;
+use crate::enrolment;
 use crate::prover::{Caller, Challenge};
 use crate::refusals::Refusals;
 use crate::rpc::{exactly_32, nonce, unavailable};
@@ -33,7 +34,7 @@ impl EvidenceService for EvidenceRequests {
         &self,
         request: Request<CollectEvidenceRequest>,
     ) -> Result<Response<CollectEvidenceResponse>, Status> {
-        let caller = gateway(&request)?;
+        let caller = self.gateway(&request)?;
         let request = request.into_inner();
         let nonce = nonce(&request.nonce)?;
         let manifest = self.authority.manifests.current();
@@ -51,9 +52,18 @@ impl EvidenceService for EvidenceRequests {
         &self,
         request: Request<CollectKeyManifestRequest>,
     ) -> Result<Response<CollectKeyManifestResponse>, Status> {
-        gateway(&request)?;
+        self.gateway(&request)?;
         let key_manifest = Bytes::copy_from_slice(&self.authority.manifests.current().bytes);
         Ok(Response::new(CollectKeyManifestResponse { key_manifest }))
+    }
+}
+
+impl EvidenceRequests {
+    fn gateway<T>(&self, request: &Request<T>) -> Result<SpiffeId, Status> {
+        let caller = gateway(request)?;
+        // Its certificate outlives a revocation.
+        let revoked = self.authority.roster.borrow().standing(Role::Gateway).is_none_or(|it| it.revoked);
+        if revoked { Err(enrolment::revoked(Role::Gateway)) } else { Ok(caller) }
     }
 }
 

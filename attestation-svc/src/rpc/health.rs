@@ -1,17 +1,23 @@
-//! `HealthService`: each heartbeat is answered, with a token where one is asked for.
+//! `HealthService`: each heartbeat is answered, with a token where one is asked for; and what voids
+//! tokens is told as it happens.
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use proto::attestation::v1::health_service_server::HealthService;
-use proto::attestation::v1::{LeaseRequest, LeaseResponse};
+use proto::attestation::v1::{LeaseRequest, LeaseResponse, Revocation};
 use proto::reason;
 use service_runtime::CancellationToken;
+use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::authority::{Authority, EPOCH};
+use crate::authority::Authority;
 use crate::enrolment::Session;
+use crate::roster::{Epochs, Roster};
 use crate::rpc::{Answers, internal, nonce, session};
+
+/// `sequence` of an answer to no heartbeat.
+const NOTICE: u64 = 0;
 
 /// On an enrolment socket.
 #[derive(Debug, Clone)]
@@ -31,8 +37,17 @@ impl HealthService for Leases {
     ) -> Result<Response<Self::LeaseStream>, Status> {
         let session = session(&request)?;
         session.holder()?;
-        let mut lease = Lease { authority: Arc::clone(&self.authority), session, answered: 0 };
-        let answers = request.into_inner().map(move |beat| lease.answer(&beat?));
+        let lease = Lease {
+            authority: Arc::clone(&self.authority),
+            changes: session.identity.changes(),
+            session,
+            beats: request.into_inner(),
+            answered: 0,
+            told: None,
+        };
+        let answers = stream::try_unfold(lease, |mut lease| async {
+            Ok(lease.next().await?.map(|answer| (answer, lease)))
+        });
         Ok(Response::new(answers.take_until(self.shutdown.clone().cancelled_owned()).boxed()))
     }
 }
@@ -41,10 +56,32 @@ impl HealthService for Leases {
 struct Lease {
     authority: Arc<Authority>,
     session: Arc<Session>,
+    beats: Streaming<LeaseRequest>,
+    changes: watch::Receiver<Roster>,
     answered: u64,
+    /// By the last message; `None` before the first.
+    told: Option<Epochs>,
 }
 
 impl Lease {
+    /// The next message; `None` where the stream is over, an error where the identity is.
+    async fn next(&mut self) -> Result<Option<LeaseResponse>, Status> {
+        loop {
+            if self.session.holder()?.place.told_to_renew() {
+                return Ok(None);
+            }
+            tokio::select! {
+                beat = self.beats.message() => {
+                    return beat?.map(|beat| self.answer(&beat)).transpose();
+                }
+                // The sender lives as long as the session.
+                Ok(()) = self.changes.changed() => if let Some(notice) = self.notice() {
+                    return Ok(Some(notice));
+                },
+            }
+        }
+    }
+
     fn answer(&mut self, beat: &LeaseRequest) -> Result<LeaseResponse, Status> {
         let expected = self.answered.wrapping_add(1);
         if beat.sequence != expected {
@@ -52,12 +89,36 @@ impl Lease {
             return Err(proto::status(Code::InvalidArgument, reason::INVALID_REQUEST, message));
         }
         self.answered = expected;
-        let health_token = if beat.token_nonce.is_empty() { String::new() } else { self.token(beat)? };
-        Ok(LeaseResponse { sequence: expected, epoch: EPOCH, min_epoch: EPOCH, health_token })
+        let epochs = self.session.holder()?.place.heartbeat(self.authority.clock.boot())?;
+        let token = if beat.token_nonce.is_empty() { String::new() } else { self.token(beat, &epochs)? };
+        Ok(self.message(expected, epochs, token))
     }
 
-    fn token(&self, beat: &LeaseRequest) -> Result<String, Status> {
-        let nonce = nonce(&beat.token_nonce)?;
-        self.authority.token(self.session.holder()?, nonce).map_err(internal)
+    fn token(&self, beat: &LeaseRequest, epochs: &Epochs) -> Result<String, Status> {
+        let (nonce, holder) = (nonce(&beat.token_nonce)?, self.session.holder()?);
+        let token = self.authority.token(holder, nonce, epochs.epoch).map_err(internal)?;
+        holder.place.granted();
+        Ok(token)
+    }
+
+    /// What has changed since the last message, where anything has. The first message is an answer.
+    fn notice(&mut self) -> Option<LeaseResponse> {
+        let epochs = self.changes.borrow_and_update().epochs();
+        let news = self.told.as_ref().is_some_and(|told| *told != epochs);
+        news.then(|| self.message(NOTICE, epochs, String::new()))
+    }
+
+    fn message(&mut self, sequence: u64, epochs: Epochs, health_token: String) -> LeaseResponse {
+        let ca = &self.authority.ca;
+        let revocations = epochs.revocations.iter();
+        let revocations = revocations
+            .map(|(role, min_epoch)| Revocation {
+                identity: ca.identity(*role).to_string(),
+                min_epoch: *min_epoch,
+            })
+            .collect();
+        let Epochs { epoch, min_epoch, .. } = epochs;
+        self.told = Some(epochs);
+        LeaseResponse { sequence, epoch, min_epoch, health_token, revocations }
     }
 }

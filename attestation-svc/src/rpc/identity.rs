@@ -6,7 +6,7 @@ use aws_lc_rs::digest::SHA256;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use health_token::{B64Url, Confirmation, Jwk};
-use mtls::{CertificateRequest, Role};
+use mtls::{CertificateRequest, Role, serial_of};
 use proto::attestation::v1::identity_service_server::IdentityService;
 use proto::attestation::v1::{
     EnrollRequest, EnrollResponse, ListenerKey, WatchBundleRequest, WatchBundleResponse,
@@ -58,8 +58,10 @@ impl IdentityService for Identities {
         let listener_certificates = self.listener_certificates(&listeners, now)?;
         let confirmation = confirmation(&key, &svid)?;
         let attested = authority.attested(&proof, &manifest);
+        let serial = hex::encode(serial_of(&svid).map_err(internal)?);
+        let holder = Holder { id: id.clone(), confirmation, attested, place };
+        session.enrol(holder, authority.clock.boot(), serial)?;
         info!(target: "audit", identity = %id, manifest = manifest.manifest.version, "enrolled");
-        session.enrol(Holder { id, confirmation, attested, _place: place })?;
         Ok(Response::new(EnrollResponse {
             svid: der(&svid),
             listener_certificates,
@@ -75,9 +77,11 @@ impl IdentityService for Identities {
         &self,
         request: Request<WatchBundleRequest>,
     ) -> Result<Response<Self::WatchBundleStream>, Status> {
-        session(&request)?.holder()?;
+        let session = session(&request)?;
+        session.holder()?;
         let now = stream::iter([Ok(WatchBundleResponse { trust_bundle: self.trust_bundle() })]);
-        let answers = now.chain(stream::pending()).take_until(self.shutdown.clone().cancelled_owned());
+        let answers = now.chain(stream::once(session.lost()).map(Err));
+        let answers = answers.take_until(self.shutdown.clone().cancelled_owned());
         Ok(Response::new(answers.boxed()))
     }
 }

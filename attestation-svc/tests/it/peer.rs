@@ -9,6 +9,7 @@ use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mtls::{Material, Role, ServiceKey, Svid};
+use proto::attestation::v1::admin_service_client::AdminServiceClient;
 use proto::attestation::v1::evidence_service_client::EvidenceServiceClient;
 use proto::attestation::v1::health_service_client::HealthServiceClient;
 use proto::attestation::v1::identity_service_client::IdentityServiceClient;
@@ -69,6 +70,10 @@ impl Link {
 
     pub(crate) fn leases(&self) -> HealthServiceClient<Channel> {
         HealthServiceClient::with_origin(self.channel.clone(), Uri::from_static("http://attestation"))
+    }
+
+    pub(crate) fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::with_origin(self.channel.clone(), Uri::from_static("http://attestation"))
     }
 
     /// What grpc.health.v1 says of `service`.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use attestation_svc::{Config, run};
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA256, SHA384, digest};
 use nix::unistd::geteuid;
 use service_runtime::{CancellationToken, Exit, ManualClock};
 use snp_evidence::{Endorsements, Evidence, EvidenceFormat, Policy, TrustRoots, Vek};
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 pub(crate) const NOW: i64 = 1_767_225_600;
 pub(crate) const MEASUREMENT: [u8; 48] = [0xab; 48];
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Made once: RSA-4096 keys take seconds.
 fn machine() -> &'static (String, Arc<SecureProcessor>) {
@@ -202,6 +202,10 @@ impl Service {
         self.shutdown.cancel();
         timeout(PATIENCE, self.running).await.unwrap().unwrap()
     }
+}
+
+pub(crate) fn sha384(bytes: &[u8]) -> [u8; 48] {
+    digest(&SHA384, bytes).as_ref().try_into().unwrap()
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -1,5 +1,7 @@
 //! The command line. Help texts teach by example.
 
+pub(crate) mod admin;
+
 use std::{path::PathBuf, time::Duration};
 
 use attested_client::{Binding, Limits, Target};
@@ -26,6 +28,8 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Check a gateway, then print the CA certificate that its evidence vouches for.
     Trust(TrustArgs),
+    /// Inside the CVM: see what attestation-svc vouches for; revoke, reinstate, rotate.
+    Admin(admin::AdminArgs),
 }
 
 #[derive(Debug, Args)]

@@ -2,8 +2,10 @@
 //!
 //! Flow of every command: `args` → connect or load → `judge` (snp-evidence) →
 //! `table` or `json` on stdout → exit code of the verdict. `chat` goes on over
-//! the very connection that was judged.
+//! the very connection that was judged. `admin` is for those who run the CVM, and
+//! speaks to attestation-svc over a socket on the same machine.
 
+mod admin;
 mod args;
 mod ask;
 mod chat;
@@ -42,6 +44,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             Command::Report(args) => Box::pin(report::run(args)).await,
             Command::Chat(args) => Box::pin(chat::run(args)).await,
             Command::Trust(args) => Box::pin(trust::run(args)).await,
+            Command::Admin(args) => Box::pin(admin::run(args)).await,
         }
     });
     // A name lookup that hangs in the system's resolver must not hold the exit.

@@ -16,6 +16,7 @@ use std::{
 pub use client::AttachedChannel;
 use futures_util::Stream;
 use health_token::TokenError;
+use mtls::SpiffeId;
 use proto::reason;
 pub use server::{Attachments, PeerAttachment, require, serve_attach};
 use tokio::sync::watch;
@@ -112,6 +113,7 @@ impl<S> fmt::Debug for Guarded<S> {
 #[derive(Debug)]
 struct Attachment {
     permit: AttachedPermit,
+    peer: SpiffeId,
     epoch: u64,
     trust: watch::Receiver<Arc<Trust>>,
 }
@@ -120,8 +122,8 @@ impl Attachment {
     fn new(holder: &Holder, peer: &Peer, token: &str) -> Result<Self, Status> {
         let own = holder.gate().permit()?;
         let (epoch, deadline) = judge(holder, peer, token)?;
-        let peer = Term::until(deadline, Arc::clone(holder.clock()));
-        Ok(Self { permit: AttachedPermit { peer, own }, epoch, trust: holder.trust() })
+        let permit = AttachedPermit { peer: Term::until(deadline, Arc::clone(holder.clock())), own };
+        Ok(Self { permit, peer: peer.identity.clone(), epoch, trust: holder.trust() })
     }
 
     fn renew(&mut self, holder: &Holder, peer: &Peer, token: &str) -> Result<(), Status> {
@@ -133,11 +135,11 @@ impl Attachment {
     /// Resolves when the attachment is void: the peer's token has ended or was revoked, the own lease
     /// is over, or there is a new trust epoch.
     async fn over(&mut self) -> Status {
-        let epoch = self.epoch;
+        let (epoch, peer) = (self.epoch, &self.peer);
         tokio::select! {
             () = self.permit.peer.watch() => {}
             () = self.permit.own.lapsed() => {}
-            _ = self.trust.wait_for(|trust| trust.min_epoch > epoch) => self.permit.peer.end(),
+            _ = self.trust.wait_for(|trust| trust.least.of(peer) > epoch) => self.permit.peer.end(),
         }
         self.permit.check().err().unwrap_or_else(not_attached)
     }

@@ -50,8 +50,10 @@ pub(crate) struct GatedBody<B, L = ServingPermit> {
     abort: Option<(Pin<Box<Sleep>>, Status)>,
 }
 
-/// An aborted transport forgets what it has queued; this lets the error text leave first.
-const FLUSH: Duration = Duration::from_millis(50);
+/// Between an error text and the abort of the body. An aborted transport forgets what it has queued,
+/// and says nothing of what has left; on a busy machine that takes its time. The caller has the text
+/// by then, and waits for nothing else.
+pub const FLUSH: Duration = Duration::from_secs(1);
 
 impl<B, L: Leave> GatedBody<B, L> {
     pub(crate) fn new(inner: B, leave: L, dialect: Dialect) -> Self {

@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use health_token::{TokenError, TokenKey};
 use mtls::{KeyError, MaterialError, Role, ServiceKey, SpiffeId, Svid};
-use proto::attestation::v1::{
-    EnrollRequest, EnrollResponse, ListenerKey, identity_service_client::IdentityServiceClient,
+use proto::{
+    attestation::v1::{
+        EnrollRequest, EnrollResponse, ListenerKey, identity_service_client::IdentityServiceClient,
+    },
+    reason::IDENTITY_REVOKED,
 };
 use rustls::{RootCertStore, client::verify_server_cert_signed_by_trust_anchor, server::ParsedCertificate};
 use rustls_pki_types::CertificateDer;
@@ -18,7 +21,13 @@ use snp_evidence::{
 use tokio::{net::UnixStream, time::timeout};
 use tonic::Status;
 
-use crate::{h2::Connection, holder::HolderConfig, lease::LeaseError, random, trust::Trust};
+use crate::{
+    h2::Connection,
+    holder::HolderConfig,
+    lease::LeaseError,
+    random,
+    trust::{LeastEpochs, Trust},
+};
 
 /// For connecting to the socket.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -170,7 +179,7 @@ impl Enroller {
             token_keys.map_err(|_| EnrolError::Answer("a token key of the manifest is unusable"))?;
         ensure(!token_keys.is_empty(), "the manifest lists no token key")?;
         let (spki, boot_seed) = (self.key.spki_der().to_vec(), manifest.boot_seed.0);
-        Ok(Trust { identity, spki, boot_seed, token_keys, min_epoch: 0 })
+        Ok(Trust { identity, spki, boot_seed, token_keys, least: LeastEpochs::default() })
     }
 }
 
@@ -291,6 +300,11 @@ pub enum EnrolError {
 }
 
 impl EnrolError {
+    /// Whether an operator has revoked this process's identity: nothing that rests on it may go on.
+    pub(crate) fn is_revocation(&self) -> bool {
+        matches!(self, Self::Refused(status) if proto::reason_of(status).as_deref() == Some(IDENTITY_REVOKED))
+    }
+
     /// How a service that has never served ends on this; `None` where trying again may help.
     pub fn exit(&self) -> Option<Exit> {
         match self {

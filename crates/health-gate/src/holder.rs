@@ -161,6 +161,7 @@ impl Keeper {
                 Ok(session) => return session,
                 Err(error) if error.to_string() == said => {}
                 Err(error) => {
+                    self.shared.refused(&error);
                     said = error.to_string();
                     warn!(%error, "enrolment failed; trying again");
                 }
@@ -175,6 +176,7 @@ impl Keeper {
                 Ok(token) => self.shared.renewed(&session, token),
                 Err(error) => {
                     self.shared.revoked(&session);
+                    self.shared.refused(&error);
                     return error;
                 }
             }
@@ -239,18 +241,26 @@ impl Shared {
         }
     }
 
-    /// Puts the least epoch in force, and shuts where it makes the own token void. It counts even
-    /// where the rest of the answer that told it is refused.
+    /// Puts the least epochs in force, and shuts where they make the own token void. They count even
+    /// where the rest of the answer that told them is refused.
     fn revoked(&self, session: &Session) {
-        let min_epoch = session.lease.min_epoch();
         self.trust.send_if_modified(|trust| {
-            let raised = trust.min_epoch < min_epoch;
+            let mut least = trust.least.clone();
+            least.raise(&session.enrolment.trust.least);
+            let raised = least != trust.least;
             if raised {
-                Arc::make_mut(trust).min_epoch = min_epoch;
+                Arc::make_mut(trust).least = least;
             }
             raised
         });
         if session.lease.deadline().is_none() {
+            self.gate.close();
+        }
+    }
+
+    /// Shuts at once where this process's own identity is revoked.
+    fn refused(&self, error: &EnrolError) {
+        if error.is_revocation() {
             self.gate.close();
         }
     }

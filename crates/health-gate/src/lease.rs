@@ -55,7 +55,7 @@ pub struct Answer {
     pub sequence: u64,
     /// The health epoch now.
     pub epoch: u64,
-    /// Tokens of earlier epochs are void.
+    /// The holder's tokens of earlier epochs are void.
     pub min_epoch: u64,
     /// Whether a token came with it.
     pub has_token: bool,
@@ -149,16 +149,20 @@ impl Lease {
         let Some(sent) = self.unanswered.remove(place) else {
             return Ok(Answered::Late);
         };
-        if min_epoch > epoch {
-            return Err(LeaseError::Epoch { epoch, min_epoch });
-        }
-        self.take_epochs(sent.at, epoch, min_epoch)?;
+        // An answer that was overtaken may tell of the past; it must not take anything back.
+        let overtaken = self.alive_since.is_some_and(|alive| sent.at < alive);
+        self.take_epochs(epoch, min_epoch, overtaken)?;
         self.alive_since = self.alive_since.max(Some(sent.at));
         match (has_token, sent.nonce) {
             (false, _) => Ok(Answered::Alive),
             (true, Some(nonce)) => Ok(Answered::Token(Grant { nonce, requested_at: sent.at })),
             (true, None) => Err(LeaseError::UnaskedToken(sequence)),
         }
+    }
+
+    /// Takes in a notice, which answers no heartbeat: it can void the token, and prolongs nothing.
+    pub fn noticed(&mut self, epoch: u64, min_epoch: u64) -> Result<(), LeaseError> {
+        self.take_epochs(epoch, min_epoch, false)
     }
 
     /// The token for `grant` was verified: it belongs to `epoch` and lives for `life` from its making.
@@ -176,15 +180,9 @@ impl Lease {
         Some((self.alive_since? + LAPSE).min(token.ends))
     }
 
-    /// Tokens of earlier epochs are void.
-    pub fn min_epoch(&self) -> u64 {
-        self.min_epoch
-    }
-
-    fn take_epochs(&mut self, sent_at: Duration, epoch: u64, min_epoch: u64) -> Result<(), LeaseError> {
-        // An answer that was overtaken may tell of the past; it must not take anything back.
-        let overtaken = self.alive_since.is_some_and(|alive| sent_at < alive);
-        if !overtaken && (epoch < self.epoch || min_epoch < self.min_epoch) {
+    fn take_epochs(&mut self, epoch: u64, min_epoch: u64, overtaken: bool) -> Result<(), LeaseError> {
+        let back = !overtaken && (epoch < self.epoch || min_epoch < self.min_epoch);
+        if back || min_epoch > epoch {
             return Err(LeaseError::Epoch { epoch, min_epoch });
         }
         self.epoch = self.epoch.max(epoch);

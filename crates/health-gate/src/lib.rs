@@ -33,6 +33,7 @@ mod shown;
 mod term;
 mod trust;
 
+pub use body::FLUSH;
 pub use enrol::EnrolError;
 pub use gate::{Gate, Lapsed, ServingPermit};
 pub use holder::{Holder, HolderConfig, StartError, Tokens, start};

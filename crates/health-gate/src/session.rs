@@ -13,13 +13,15 @@ use crate::{
     lease::{Answer, Answered, Lease},
     random,
     term::reached,
-    trust::Trust,
+    trust::{LeastEpochs, Trust},
 };
 
 /// For the answer to the first heartbeat.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// Half the life of an SVID, which a new enrolment renews.
 const RENEW_IDENTITY: Duration = Duration::from_mins(30);
+/// `sequence` of an answer to no heartbeat.
+const NOTICE: u64 = 0;
 /// Heartbeats that may wait for the transport; it takes them at once or is not working.
 const QUEUE: usize = 4;
 
@@ -38,15 +40,17 @@ pub(crate) type OwnToken = Arc<str>;
 
 impl Session {
     /// Enrols and takes the first lease. What is `known` of the same start of attestation-svc holds
-    /// on: its least epoch does not go back.
+    /// on: its least epochs do not go back.
     pub(crate) async fn establish(
         enroller: &Enroller,
         known: Option<Arc<Trust>>,
     ) -> Result<(Self, OwnToken), EnrolError> {
         let renew_at = enroller.clock.boot() + RENEW_IDENTITY;
-        let enrolment = enroller.enrol().await?;
-        let known = known.filter(|known| known.boot_seed == enrolment.trust.boot_seed);
-        let mut lease = Lease::following(known.map_or(0, |known| known.min_epoch));
+        let mut enrolment = enroller.enrol().await?;
+        if let Some(known) = known.filter(|known| known.boot_seed == enrolment.trust.boot_seed) {
+            enrolment.trust.least.raise(&known.least);
+        }
+        let mut lease = Lease::following(enrolment.trust.least.of(&enrolment.trust.identity));
         let (requests, queue) = mpsc::channel(QUEUE);
         beat(&mut lease, &requests, enroller)?;
         let mut client = HealthServiceClient::new(enrolment.connection.clone());
@@ -83,14 +87,21 @@ impl Session {
     }
 
     fn take(&mut self, response: LeaseResponse, enroller: &Enroller) -> Result<Option<OwnToken>, EnrolError> {
-        let LeaseResponse { sequence, epoch, min_epoch, health_token } = response;
-        let answer = Answer { sequence, epoch, min_epoch, has_token: !health_token.is_empty() };
-        let answered = self.lease.answered(answer)?;
-        self.enrolment.trust.min_epoch = self.lease.min_epoch();
-        let Answered::Token(grant) = answered else {
+        let LeaseResponse { sequence, epoch, min_epoch, health_token, revocations } = response;
+        let trust = &mut self.enrolment.trust;
+        let least = LeastEpochs::told(min_epoch, revocations)?;
+        let (min_epoch, has_token) = (least.of(&trust.identity), !health_token.is_empty());
+        let answered = if sequence == NOTICE && !has_token {
+            self.lease.noticed(epoch, min_epoch).map(|()| None)
+        } else {
+            self.lease.answered(Answer { sequence, epoch, min_epoch, has_token }).map(Some)
+        };
+        let answered = answered?;
+        trust.least.raise(&least);
+        let Some(Answered::Token(grant)) = answered else {
             return Ok(None);
         };
-        let token = self.enrolment.trust.own_token(&health_token, &grant.nonce, enroller.clock.unix())?;
+        let token = trust.own_token(&health_token, &grant.nonce, enroller.clock.unix())?;
         self.lease.granted(&grant, token.claims().hep, life(&token));
         Ok(Some(health_token.into()))
     }

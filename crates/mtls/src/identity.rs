@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// What a service of the CVM is for. A closed list: an unknown role is no identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// `attestation-svc`.
     Attestation,
@@ -50,7 +50,7 @@ impl FromStr for Role {
 /// `spiffe://<trust-domain>/cvm/<instance>/svc/<role>` (docs/spec/enrolment.md).
 ///
 /// One ID has exactly one spelling, so equal text and equal identity are the same thing.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpiffeId {
     trust_domain: String,
     instance: String,

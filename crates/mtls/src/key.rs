@@ -151,6 +151,14 @@ pub fn spki_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, KeyError> {
     }
 }
 
+/// The serial number of a certificate, big-endian, as DER spells it.
+pub fn serial_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, KeyError> {
+    match X509Certificate::from_der(certificate) {
+        Ok(([], parsed)) => Ok(parsed.raw_serial().to_vec()),
+        _ => Err(KeyError::Certificate),
+    }
+}
+
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, bytes).as_ref());

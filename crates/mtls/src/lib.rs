@@ -16,6 +16,6 @@ mod tls;
 mod verifier;
 
 pub use identity::{IdentityError, Role, SpiffeId};
-pub use key::{CertificateRequest, CsrError, KeyError, ServiceKey, spki_of};
+pub use key::{CertificateRequest, CsrError, KeyError, ServiceKey, serial_of, spki_of};
 pub use material::{Material, MaterialError, Svid};
 pub use tls::{PeerError, install_crypto_provider, no_name, peer_of, public_server_tls};

@@ -1,10 +1,9 @@
 //! An answer as server-sent events.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
+use health_gate::FLUSH;
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
@@ -13,10 +12,6 @@ use super::{
     error::ApiError,
 };
 use crate::chat::Answer;
-
-/// Between the error text and the abort of the body. An aborted transport forgets
-/// what it has queued; this lets the text leave first.
-const FLUSH: Duration = Duration::from_millis(50);
 
 /// The body of a streamed answer. Complete, it ends with `[DONE]`. Where the answer
 /// fails, an error object is the last frame and then the body breaks off, so that a

@@ -119,13 +119,26 @@ fn raising_the_least_epoch_voids_the_token_until_a_new_one_comes() {
     let mut lease = leased();
     lease.heartbeat(at(5), NONCE);
     lease.answered(Answer { epoch: 2, min_epoch: 2, ..plain(2) }).unwrap();
-    assert_eq!((lease.deadline(), lease.min_epoch()), (None, 2));
+    assert_eq!(lease.deadline(), None);
     assert_eq!(lease.next_due(), at(6), "does not wait for the beat");
     assert!(lease.heartbeat(at(6), NONCE).token_nonce.is_some());
     let answer = Answer { epoch: 2, min_epoch: 2, ..with_token(3) };
     let Answered::Token(grant) = lease.answered(answer).unwrap() else { panic!("no grant") };
     lease.granted(&grant, 2, LIFE);
     assert_eq!(lease.deadline(), Some(at(21)));
+}
+
+#[test]
+fn a_notice_voids_the_token_and_prolongs_nothing() {
+    let mut lease = leased();
+    lease.heartbeat(at(5), NONCE);
+    assert_eq!(lease.noticed(1, 1), Ok(()));
+    assert_eq!((lease.deadline(), lease.silent_at()), (Some(at(15)), at(15)));
+    assert_eq!(lease.noticed(2, 2), Ok(()));
+    assert_eq!((lease.deadline(), lease.next_due()), (None, at(6)), "does not wait for the beat");
+    assert!(matches!(lease.noticed(1, 1), Err(LeaseError::Epoch { .. })));
+    assert!(matches!(lease.noticed(2, 3), Err(LeaseError::Epoch { .. })));
+    assert!(matches!(lease.answered(plain(2)), Err(LeaseError::Epoch { .. })), "an answer from before it");
 }
 
 #[test]
@@ -161,6 +174,7 @@ fn an_older_token_does_not_replace_a_newer_one() {
 enum Step {
     Wait(u64),
     Beat,
+    Notice,
     Answer { back: u64, token: bool, life: u64 },
 }
 
@@ -168,6 +182,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..20u64).prop_map(Step::Wait),
         Just(Step::Beat),
+        Just(Step::Notice),
         (0..6u64, any::<bool>(), 1..=90u64).prop_map(|(back, token, life)| Step::Answer {
             back,
             token,
@@ -190,6 +205,10 @@ proptest! {
                 Step::Beat => {
                     let beat = lease.heartbeat(at(now), NONCE);
                     sent.push((now, beat.token_nonce.is_some()));
+                }
+                Step::Notice => {
+                    lease.noticed(1, 1).unwrap();
+                    prop_assert_eq!(lease.deadline(), before);
                 }
                 Step::Answer { back, token, life } => {
                     let sequence = (sent.len() as u64).saturating_sub(back);

@@ -1,13 +1,9 @@
 //! Gateway and adapter, each with its own lease, over real mutual TLS.
 
 mod limits;
+mod revoked;
 
-use std::{
-    net::SocketAddr,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use health_gate::{
@@ -258,7 +254,7 @@ async fn a_token_of_a_revoked_epoch_is_refused_and_what_it_attached_is_void() {
     let old = pair.gateway.tokens().current();
     let mut attached = show(&mut client, &old).await.unwrap();
     let mut renewed = [pair.gateway.tokens(), pair.adapter.tokens()];
-    pair.fake.authority.epoch.store(2, Ordering::SeqCst);
+    pair.fake.authority.void_before(2);
     pair.beat(5).await;
     pair.beat(1).await;
     for tokens in &mut renewed {

@@ -15,6 +15,7 @@ use aws_lc_rs::{
 use bytes::Bytes;
 use health_token::{AFFIRMING, Attested, B64Url, Claims, Confirmation, Jwk, TokenKey};
 use mtls::{CertificateRequest, Role, ServiceKey, SpiffeId};
+use proto::attestation::v1::Revocation;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyUsagePurpose, PublicKeyData, SanType,
 };
@@ -76,6 +77,10 @@ pub(crate) enum Lie {
     Sequence,
     /// Somebody else has the identity.
     InUse,
+    /// `Enroll` says that the identity is revoked.
+    RevokedAtEnrol,
+    /// A lease stream ends saying that the identity is revoked.
+    RevokedInLease,
 }
 
 /// The running fake; it stops when dropped.
@@ -96,14 +101,20 @@ pub(crate) struct Authority {
     policy_sha256: [u8; 32],
     measured_sha256: [u8; 32],
     lie: Mutex<Option<Lie>>,
-    /// Both the epoch and the least epoch.
-    pub(crate) epoch: AtomicU64,
+    epoch: AtomicU64,
+    min_epoch: AtomicU64,
+    /// Identities with a least epoch of their own.
+    pub(crate) revocations: Mutex<Vec<Revocation>>,
+    /// Each change sends a notice on every lease stream.
+    pub(crate) notice: watch::Sender<()>,
     /// Heartbeats that will be answered.
     pub(crate) answers: Semaphore,
     /// Heartbeats that came.
     pub(crate) heard: watch::Sender<u64>,
     /// Enrolments so far.
     pub(crate) enrolled: watch::Sender<u64>,
+    /// Enrolments refused as revoked.
+    pub(crate) refused: watch::Sender<u64>,
     /// Each change ends every lease stream.
     pub(crate) hang_up: watch::Sender<()>,
 }
@@ -180,9 +191,13 @@ impl Authority {
             measured_sha256: *world.measured().sha256(),
             lie: Mutex::new(lie),
             epoch: AtomicU64::new(1),
+            min_epoch: AtomicU64::new(1),
+            revocations: Mutex::default(),
+            notice: watch::Sender::new(()),
             answers: Semaphore::new(1_000_000),
             heard: watch::Sender::new(0),
             enrolled: watch::Sender::new(0),
+            refused: watch::Sender::new(0),
             hang_up: watch::Sender::new(()),
         }
     }
@@ -197,6 +212,19 @@ impl Authority {
 
     pub(crate) fn identity(&self, role: Role) -> SpiffeId {
         SpiffeId::new("demo.cube.internal", &self.instance, role).unwrap()
+    }
+
+    /// From now on it is `epoch`, and tokens of earlier ones are void.
+    pub(crate) fn void_before(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::SeqCst);
+        self.min_epoch.store(epoch, Ordering::SeqCst);
+    }
+
+    /// From now on it is `epoch`, and tokens of `role` of earlier ones are void.
+    pub(crate) fn void_before_of(&self, role: Role, epoch: u64) {
+        self.epoch.store(epoch, Ordering::SeqCst);
+        let identity = self.identity(role).to_string();
+        self.revocations.lock().unwrap().push(Revocation { identity, min_epoch: epoch });
     }
 
     fn issue(&self, san: SanType, key: &impl PublicKeyData) -> Bytes {

@@ -1,6 +1,6 @@
 //! The lease in use: renewed, lost, taken anew.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use health_gate::Lapsed;
 use mtls::Role;
@@ -133,7 +133,7 @@ async fn a_raised_least_epoch_voids_the_token_until_there_is_a_new_one() {
     let fake = Fake::start(&world);
     let holder = world.hold(Role::Gateway).await;
     let (permit, mut tokens) = (holder.gate().permit().unwrap(), holder.tokens());
-    fake.authority.epoch.store(2, Ordering::SeqCst);
+    fake.authority.void_before(2);
     world.advance(5);
     soon(permit.lapsed()).await;
     world.advance(1);
@@ -153,7 +153,7 @@ async fn a_raised_least_epoch_counts_even_where_its_token_is_refused() {
         fake.heard(beat).await;
     }
     fake.authority.lie(Some(Lie::TokenNonce));
-    fake.authority.epoch.store(2, Ordering::SeqCst);
+    fake.authority.void_before(2);
     // The heartbeat of second 30 asks for a token. No more time passes.
     world.advance(5);
     soon(permit.lapsed()).await;
@@ -165,18 +165,18 @@ async fn the_least_epoch_does_not_go_back_with_a_new_enrolment() {
     let fake = Fake::start(&world);
     let holder = world.hold(Role::Gateway).await;
     let mut tokens = holder.tokens();
-    fake.authority.epoch.store(2, Ordering::SeqCst);
+    fake.authority.void_before(2);
     world.advance(5);
     until_open(&holder.gate(), false).await;
     world.advance(1);
     soon(tokens.renewed()).await;
-    fake.authority.epoch.store(1, Ordering::SeqCst);
+    fake.authority.void_before(1);
     fake.authority.hang_up.send_replace(());
     // It is refused, and tried again.
     soon(fake.authority.enrolled.subscribe().wait_for(|count| *count == 3)).await.unwrap();
     world.advance(15);
     assert!(!holder.gate().is_open());
-    fake.authority.epoch.store(2, Ordering::SeqCst);
+    fake.authority.void_before(2);
     until_open(&holder.gate(), true).await;
 }
 

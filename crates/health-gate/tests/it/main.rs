@@ -6,5 +6,6 @@ mod attach;
 mod fake;
 mod lease;
 mod refused;
+mod revoked;
 mod streams;
 mod world;

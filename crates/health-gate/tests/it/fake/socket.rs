@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use mtls::{CertificateRequest, Role};
 use proto::attestation::v1::{
     EnrollRequest, EnrollResponse, LeaseRequest, LeaseResponse, WatchBundleRequest, WatchBundleResponse,
@@ -16,6 +16,7 @@ use proto::attestation::v1::{
 };
 use service_runtime::{CancellationToken, Incoming, Limits, Observer, Server, no_scope};
 use tokio::{net::UnixListener, sync::watch};
+use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Request, Response, Status, Streaming, service::Routes};
 
 use super::{Authority, Lie};
@@ -56,6 +57,10 @@ impl IdentityService for Socket {
         if authority.tells(Lie::InUse) {
             return Err(proto::status(Code::AlreadyExists, proto::reason::IDENTITY_IN_USE, "held by pid 1"));
         }
+        if authority.tells(Lie::RevokedAtEnrol) {
+            authority.refused.send_modify(|count| *count += 1);
+            return Err(revoked());
+        }
         let key = CertificateRequest::verify(&request.csr).unwrap();
         *self.key.lock().unwrap() = key.spki_der().to_vec();
         let listeners = request.listeners.into_iter();
@@ -73,13 +78,13 @@ impl IdentityService for Socket {
         }))
     }
 
-    type WatchBundleStream = futures_util::stream::Pending<Result<WatchBundleResponse, Status>>;
+    type WatchBundleStream = stream::Pending<Result<WatchBundleResponse, Status>>;
 
     async fn watch_bundle(
         &self,
         _: Request<WatchBundleRequest>,
     ) -> Result<Response<Self::WatchBundleStream>, Status> {
-        Ok(Response::new(futures_util::stream::pending()))
+        Ok(Response::new(stream::pending()))
     }
 }
 
@@ -97,7 +102,12 @@ impl HealthService for Socket {
             let socket = socket.clone();
             async move { Ok(socket.answer(&beat?).await) }
         });
-        Ok(Response::new(answers.take_until(async move { hang_up.changed().await }).boxed()))
+        let (noticing, ending) = (self.clone(), self.authority.clone());
+        let notices = WatchStream::from_changes(self.authority.notice.subscribe());
+        let notices = notices.map(move |()| Ok(noticing.message(0, String::new())));
+        let messages = stream::select(answers, notices).take_until(async move { hang_up.changed().await });
+        let last = async move { ending.tells(Lie::RevokedInLease).then(|| Err(revoked())) };
+        Ok(Response::new(messages.chain(stream::once(last).filter_map(std::future::ready)).boxed()))
     }
 }
 
@@ -106,14 +116,20 @@ impl Socket {
         let authority = &self.authority;
         authority.heard.send_modify(|heard| *heard += 1);
         authority.answers.acquire().await.unwrap().forget();
-        let epoch = authority.epoch.load(Ordering::SeqCst);
         let token =
             |nonce: &[u8]| authority.token(self.role, &self.key.lock().unwrap(), nonce.try_into().unwrap());
-        LeaseResponse {
-            sequence: if authority.tells(Lie::Sequence) { beat.sequence + 1 } else { beat.sequence },
-            epoch,
-            min_epoch: epoch,
-            health_token: if beat.token_nonce.is_empty() { String::new() } else { token(&beat.token_nonce) },
-        }
+        let token = if beat.token_nonce.is_empty() { String::new() } else { token(&beat.token_nonce) };
+        self.message(beat.sequence + u64::from(authority.tells(Lie::Sequence)), token)
     }
+
+    fn message(&self, sequence: u64, health_token: String) -> LeaseResponse {
+        let [epoch, min_epoch] =
+            [&self.authority.epoch, &self.authority.min_epoch].map(|epoch| epoch.load(Ordering::SeqCst));
+        let revocations = self.authority.revocations.lock().unwrap().clone();
+        LeaseResponse { sequence, epoch, min_epoch, health_token, revocations }
+    }
+}
+
+fn revoked() -> Status {
+    proto::status(Code::PermissionDenied, proto::reason::IDENTITY_REVOKED, "revoked by an operator")
 }

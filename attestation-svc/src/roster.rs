@@ -1,0 +1,197 @@
+//! Who holds which identity and which tokens are void, as a pure state machine: no I/O and no clock
+//! of its own (docs/spec/lease.md, "Revocation").
+//!
+//! Epochs never go back. A place that was lost is lost: whoever takes it next has another ticket.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mtls::Role;
+
+/// Holders and epochs of one boot.
+#[derive(Debug, Clone)]
+pub(crate) struct Roster {
+    epoch: u64,
+    min_epoch: u64,
+    last_ticket: u64,
+    identities: BTreeMap<Role, Standing>,
+}
+
+/// How one identity stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Standing {
+    /// Nobody may hold it.
+    pub(crate) revoked: bool,
+    /// Tokens of this identity of an earlier epoch are void; 0 where it was never revoked.
+    pub(crate) min_epoch: u64,
+    /// Tokens granted so far.
+    pub(crate) tokens: u64,
+    place: Option<Occupied>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Occupied {
+    ticket: Ticket,
+    enrolled: Option<Enrolled>,
+    heartbeat: Option<Duration>,
+    told_to_renew: bool,
+}
+
+/// One stay in an identity's place.
+pub(crate) type Ticket = u64;
+
+/// The holder as it enrolled. Times are the boot clock's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Enrolled {
+    pub(crate) at: Duration,
+    pub(crate) pid: Option<i32>,
+    pub(crate) svid_serial: String,
+}
+
+/// What every holder has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Epochs {
+    pub(crate) epoch: u64,
+    /// Tokens of an earlier epoch are void.
+    pub(crate) min_epoch: u64,
+    /// The identities that were ever revoked, each with its own least epoch.
+    pub(crate) revocations: Vec<(Role, u64)>,
+}
+
+/// Why an identity is not held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It is revoked.
+    Revoked,
+    /// Somebody else holds it.
+    InUse,
+    /// It was revoked and reinstated since; only a new enrolment helps.
+    Lost,
+}
+
+impl Roster {
+    /// Nobody holds anything; epoch 1.
+    pub(crate) fn new(roles: impl IntoIterator<Item = Role>) -> Self {
+        let identities = roles.into_iter().map(|role| (role, Standing::default())).collect();
+        Self { epoch: 1, min_epoch: 1, last_ticket: 0, identities }
+    }
+
+    /// The one place of a holder.
+    pub(crate) fn take(&mut self, role: Role) -> Result<Ticket, Refused> {
+        let standing = self.identities.get_mut(&role).ok_or(Refused::Revoked)?;
+        if standing.revoked {
+            return Err(Refused::Revoked);
+        }
+        if standing.place.is_some() {
+            return Err(Refused::InUse);
+        }
+        self.last_ticket += 1;
+        standing.place = Some(Occupied { ticket: self.last_ticket, ..Occupied::default() });
+        Ok(self.last_ticket)
+    }
+
+    /// Frees the place, where it is still this stay's.
+    pub(crate) fn leave(&mut self, role: Role, ticket: Ticket) {
+        if self.check(role, ticket).is_ok()
+            && let Some(standing) = self.identities.get_mut(&role)
+        {
+            standing.place = None;
+        }
+    }
+
+    /// The holder of the place has its identity.
+    pub(crate) fn enrolled(&mut self, role: Role, ticket: Ticket, holder: Enrolled) -> Result<(), Refused> {
+        self.place(role, ticket)?.enrolled = Some(holder);
+        Ok(())
+    }
+
+    /// Whether the place is still this stay's.
+    pub(crate) fn check(&self, role: Role, ticket: Ticket) -> Result<(), Refused> {
+        let standing = self.identities.get(&role).ok_or(Refused::Revoked)?;
+        match &standing.place {
+            Some(place) if place.ticket == ticket => Ok(()),
+            _ if standing.revoked => Err(Refused::Revoked),
+            _ => Err(Refused::Lost),
+        }
+    }
+
+    /// Whether this stay's holder was told to enrol anew.
+    pub(crate) fn told_to_renew(&self, role: Role, ticket: Ticket) -> bool {
+        let place = self.identities.get(&role).and_then(|standing| standing.place.as_ref());
+        place.is_some_and(|place| place.ticket == ticket && place.told_to_renew)
+    }
+
+    /// A heartbeat of the holder. A token that answers it is of the returned epoch: were it of a later
+    /// one, it would outlive a revocation that comes meanwhile.
+    pub(crate) fn heartbeat(&mut self, role: Role, ticket: Ticket, now: Duration) -> Result<Epochs, Refused> {
+        self.place(role, ticket)?.heartbeat = Some(now);
+        Ok(self.epochs())
+    }
+
+    /// A token was granted.
+    pub(crate) fn granted(&mut self, role: Role) {
+        if let Some(standing) = self.identities.get_mut(&role) {
+            standing.tokens += 1;
+        }
+    }
+
+    /// Voids every token granted so far.
+    pub(crate) fn revoke_all(&mut self) {
+        self.epoch += 1;
+        self.min_epoch = self.epoch;
+    }
+
+    /// Voids the tokens of `role`, whose holder loses it, and refuses it from now on.
+    pub(crate) fn revoke(&mut self, role: Role) {
+        let Some(standing) = self.identities.get_mut(&role).filter(|standing| !standing.revoked) else {
+            return;
+        };
+        self.epoch += 1;
+        *standing = Standing { revoked: true, min_epoch: self.epoch, tokens: standing.tokens, place: None };
+    }
+
+    /// Lets `role` be held again. Tokens from before the revocation stay void.
+    pub(crate) fn reinstate(&mut self, role: Role) {
+        if let Some(standing) = self.identities.get_mut(&role) {
+            standing.revoked = false;
+        }
+    }
+
+    /// Tells every holder to enrol anew, and returns which there are.
+    pub(crate) fn renew_all(&mut self) -> Vec<Role> {
+        let held = self.identities.iter_mut().filter_map(|(role, standing)| {
+            let place = standing.place.as_mut().filter(|place| place.enrolled.is_some())?;
+            place.told_to_renew = true;
+            Some(*role)
+        });
+        held.collect()
+    }
+
+    /// What holders have to know.
+    pub(crate) fn epochs(&self) -> Epochs {
+        let own = self.identities.iter().map(|(role, standing)| (*role, standing.min_epoch));
+        let revocations = own.filter(|(_, min_epoch)| *min_epoch > 0).collect();
+        Epochs { epoch: self.epoch, min_epoch: self.min_epoch, revocations }
+    }
+
+    /// How `role` stands; `None` where it is no identity of this deployment.
+    pub(crate) fn standing(&self, role: Role) -> Option<&Standing> {
+        self.identities.get(&role)
+    }
+
+    fn place(&mut self, role: Role, ticket: Ticket) -> Result<&mut Occupied, Refused> {
+        self.check(role, ticket)?;
+        self.identities.get_mut(&role).and_then(|standing| standing.place.as_mut()).ok_or(Refused::Lost)
+    }
+}
+
+impl Standing {
+    /// The holder and when its last heartbeat came, once it has enrolled.
+    pub(crate) fn holder(&self) -> Option<(&Enrolled, Option<Duration>)> {
+        let place = self.place.as_ref()?;
+        Some((place.enrolled.as_ref()?, place.heartbeat))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! `AdminService`: what an operator sees and may do. Every call is in the audit log, with who made it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mtls::Role;
+use proto::attestation::v1::admin_service_server::AdminService;
+use proto::attestation::v1::revoke_request::Target as Asked;
+use proto::attestation::v1::{
+    GetStateRequest, GetStateResponse, IdentityHolder, IdentityState, ReinstateRequest, ReinstateResponse,
+    RevokeRequest, RevokeResponse, RotateRequest, RotateResponse, RotationTarget,
+};
+use proto::reason;
+use service_runtime::{Connection, UnixPeer};
+use tonic::{Code, Request, Response, Status};
+use tracing::info;
+
+use crate::authority::{Authority, Machine};
+use crate::enrolment::Identity;
+use crate::roster::{Roster, Standing};
+
+/// Bytes of an operator's reason.
+const MAX_REASON: usize = 256;
+
+/// On the administrator's socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Administration {
+    pub(crate) authority: Arc<Authority>,
+}
+
+/// Whose tokens to void.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    All,
+    One(Role),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::One(role) => role.fmt(f),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Administration {
+    async fn get_state(
+        &self,
+        request: Request<GetStateRequest>,
+    ) -> Result<Response<GetStateResponse>, Status> {
+        let done = Ok(self.state());
+        audit(caller(&request), "GetState", None::<Target>, "", &done);
+        done.map(Response::new)
+    }
+
+    async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
+        let (who, RevokeRequest { target, reason }) = (caller(&request), request.into_inner());
+        let target = self.target(target.as_ref());
+        let done = stated(&reason).and(target.clone()).map(|target| self.void(target));
+        audit(who, "Revoke", target.ok(), &reason, &done);
+        done.map(Response::new)
+    }
+
+    async fn reinstate(
+        &self,
+        request: Request<ReinstateRequest>,
+    ) -> Result<Response<ReinstateResponse>, Status> {
+        let (who, ReinstateRequest { role, reason }) = (caller(&request), request.into_inner());
+        let role = self.role(&role);
+        let done = stated(&reason).and(role.clone()).map(|role| {
+            self.authority.roster.send_modify(|roster| roster.reinstate(role));
+            ReinstateResponse {}
+        });
+        audit(who, "Reinstate", role.ok(), &reason, &done);
+        done.map(Response::new)
+    }
+
+    async fn rotate(&self, request: Request<RotateRequest>) -> Result<Response<RotateResponse>, Status> {
+        let (who, request) = (caller(&request), request.into_inner());
+        let svids = match request.target() {
+            RotationTarget::Svids => Ok("svids"),
+            RotationTarget::Unspecified => {
+                Err(invalid("target: name what to rotate, such as ROTATION_TARGET_SVIDS"))
+            }
+        };
+        let done = stated(&request.reason).and(svids.clone()).map(|_| self.renew_svids());
+        audit(who, "Rotate", svids.ok(), &request.reason, &done);
+        done.map(Response::new)
+    }
+}
+
+impl Administration {
+    fn state(&self) -> GetStateResponse {
+        let Authority { ca, manifests, clock, identities, roster, machine, .. } = self.authority.as_ref();
+        let Machine { product, measurement, policy_sha256, measured_config_sha256, judged_at } = machine;
+        let (now, own, manifest) = (clock.boot(), ca.identity(Role::Attestation), manifests.current());
+        let roster = roster.borrow().clone();
+        let epochs = roster.epochs();
+        GetStateResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: own.instance().to_owned(),
+            trust_domain: own.trust_domain().to_owned(),
+            evidence_format: self.authority.evidence_format().to_string(),
+            product: product.to_string(),
+            measurement: hex::encode(measurement),
+            policy_sha256: hex::encode(policy_sha256),
+            measured_config_sha256: hex::encode(measured_config_sha256),
+            manifest_version: manifest.manifest.version,
+            manifest_sha384: hex::encode(manifest.sha384),
+            epoch: epochs.epoch,
+            min_epoch: epochs.min_epoch,
+            report_age_seconds: age(now, *judged_at),
+            identities: identities.iter().map(|identity| self.identity(identity, &roster, now)).collect(),
+        }
+    }
+
+    fn identity(&self, identity: &Identity, roster: &Roster, now: Duration) -> IdentityState {
+        let standing = roster.standing(identity.role).cloned().unwrap_or_default();
+        let holder = standing.holder().map(|(holder, heartbeat)| IdentityHolder {
+            pid: holder.pid.unwrap_or_default(),
+            svid_serial: holder.svid_serial.clone(),
+            enrolled_age_seconds: age(now, holder.at),
+            heartbeat_age_seconds: heartbeat.map(|at| age(now, at)),
+        });
+        let Standing { revoked, min_epoch, tokens, .. } = standing;
+        IdentityState {
+            role: identity.role.to_string(),
+            spiffe_id: self.authority.ca.identity(identity.role).to_string(),
+            uid: identity.uid,
+            revoked,
+            min_epoch,
+            tokens_granted: tokens,
+            holder,
+        }
+    }
+
+    fn void(&self, target: Target) -> RevokeResponse {
+        self.authority.roster.send_modify(|roster| match target {
+            Target::All => roster.revoke_all(),
+            Target::One(role) => roster.revoke(role),
+        });
+        let epochs = self.authority.roster.borrow().epochs();
+        RevokeResponse { epoch: epochs.epoch, min_epoch: epochs.min_epoch }
+    }
+
+    fn renew_svids(&self) -> RotateResponse {
+        self.authority.renew_own_svid();
+        let mut roles = Vec::new();
+        self.authority.roster.send_modify(|roster| roles = roster.renew_all());
+        RotateResponse { roles: roles.iter().map(ToString::to_string).collect() }
+    }
+
+    fn target(&self, asked: Option<&Asked>) -> Result<Target, Status> {
+        match asked {
+            Some(Asked::All(_)) => Ok(Target::All),
+            Some(Asked::Role(role)) => self.role(role).map(Target::One),
+            None => Err(invalid("target: name all or a role")),
+        }
+    }
+
+    /// Only what can be enrolled can be revoked.
+    fn role(&self, name: &str) -> Result<Role, Status> {
+        let mut roles = self.authority.identities.iter().map(|identity| identity.role);
+        roles.find(|role| role.as_str() == name).ok_or_else(|| {
+            let roles: Vec<_> = self.authority.identities.iter().map(|it| it.role.as_str()).collect();
+            invalid(format!("role: no such identity; there is: {}", roles.join(", ")))
+        })
+    }
+}
+
+fn age(now: Duration, then: Duration) -> u64 {
+    now.saturating_sub(then).as_secs()
+}
+
+/// Whoever reads the audit log later wants to know why, and no more than one line of it.
+fn stated(reason: &str) -> Result<(), Status> {
+    let printable = !reason.chars().any(char::is_control);
+    if !reason.trim().is_empty() && reason.len() <= MAX_REASON && printable {
+        return Ok(());
+    }
+    Err(invalid(format!("reason: 1 to {MAX_REASON} bytes of one line, for the audit log")))
+}
+
+fn invalid(message: impl Into<String>) -> Status {
+    proto::status(Code::InvalidArgument, reason::INVALID_REQUEST, message)
+}
+
+fn caller<T>(request: &Request<T>) -> Option<UnixPeer> {
+    request.extensions().get::<Arc<Connection>>()?.unix_peer
+}
+
+fn audit<T>(
+    who: Option<UnixPeer>,
+    call: &str,
+    target: Option<impl fmt::Display>,
+    reason: &str,
+    done: &Result<T, Status>,
+) {
+    let (uid, pid) = (who.map(|who| who.uid), who.and_then(|who| who.pid));
+    let target = target.map(|target| target.to_string());
+    let reason = Some(reason).filter(|reason| stated(reason).is_ok());
+    let outcome = done.as_ref().err().map(|status| proto::reason_of(status).unwrap_or_default());
+    let outcome = outcome.as_deref().unwrap_or("done");
+    info!(target: "audit", uid, pid, call, what = target, reason, outcome, "administrator's call");
+}

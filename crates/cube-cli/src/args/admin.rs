@@ -1,0 +1,81 @@
+//! The command line of `cube admin`.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand, builder::PossibleValuesParser};
+
+/// The identities that can be revoked.
+const ROLES: [&str; 2] = ["gateway", "adapter"];
+
+#[derive(Debug, Args)]
+#[command(after_help = ADMIN_HELP)]
+pub(crate) struct AdminArgs {
+    #[command(subcommand)]
+    pub(crate) order: Order,
+    /// The administrator's socket: admin.sock in attestation-svc's run_dir.
+    #[arg(long, global = true, value_name = "PATH", default_value = "/run/cube/admin.sock")]
+    pub(crate) socket: PathBuf,
+    /// Print the answer as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Order {
+    /// Show what is vouched for right now, and who holds which identity.
+    State,
+    /// Void health tokens at once; open streams that rest on them are cut.
+    Revoke(RevokeArgs),
+    /// Let a revoked identity enrol again.
+    Reinstate(ReinstateArgs),
+    /// Renew certificates ahead of their time, without interrupting service.
+    Rotate(RotateArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("target").required(true).args(["role", "all"]))]
+pub(crate) struct RevokeArgs {
+    /// The identity to revoke: it is refused until it is reinstated.
+    #[arg(value_parser = PossibleValuesParser::new(ROLES))]
+    pub(crate) role: Option<String>,
+    /// Void every token granted so far; live services get new ones within a second.
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReinstateArgs {
+    /// The identity.
+    #[arg(value_parser = PossibleValuesParser::new(ROLES))]
+    pub(crate) role: String,
+    #[command(flatten)]
+    pub(crate) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateArgs {
+    /// What to renew: svids = the certificates of every service.
+    #[arg(value_parser = PossibleValuesParser::new(["svids"]))]
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) why: ReasonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReasonArgs {
+    /// Why: one line of at most 256 bytes for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+const ADMIN_HELP: &str = "\
+Examples, as root or as attestation-svc's user, inside the CVM:
+  cube admin state
+  cube admin revoke gateway --reason \"ticket 4711: memory dump found\"
+  cube admin reinstate gateway --reason \"ticket 4711: reinstalled\"
+  cube admin revoke --all --reason \"drill\"
+  cube admin rotate svids --reason \"monthly\"
+
+Exit codes: 0 done, 1 refused or not reached, 2 wrong usage.";
