@@ -79,7 +79,7 @@ pub async fn run(
             let authority = Arc::new(authority);
             metrics.of(&authority);
             info!(instance = authority.ca.instance(), "evidence accepted; identities can be enrolled");
-            server::tell_readiness(&ops, &shutdown).await;
+            server::tell_readiness(&ops, &shutdown);
             server::serve(sockets, listener, authority, config.connections, shutdown).await;
             Exit::Clean
         }

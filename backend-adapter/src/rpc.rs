@@ -77,27 +77,3 @@ fn refusal(error: BackendError, permit: &AttachedPermit, request_id: &str) -> St
     warn!(request_id, %error, "no whole answer");
     error.into()
 }
-
-#[cfg(test)]
-mod tests {
-    use e2e::fake_backend::FakeBackend;
-    use service_runtime::BackendAddress;
-
-    use super::*;
-    use crate::{Limits, backend::Dialect};
-
-    #[tokio::test]
-    async fn before_attach_no_call_reaches_the_model_server() {
-        let backend = FakeBackend::start().await.unwrap();
-        let address = BackendAddress::Tcp(backend.address());
-        let server = ModelServer { dialect: Dialect::OpenAi, address, limits: Limits::default() };
-        let rpc = Rpc { server: Arc::new(server) };
-        let generate = rpc.generate(Request::new(GenerateRequest::default())).await.err().unwrap();
-        let models = rpc.list_models(Request::new(ListModelsRequest {})).await.err().unwrap();
-        for status in [generate, models] {
-            assert_eq!(status.code(), Code::Unavailable);
-            assert_eq!(proto::reason_of(&status).as_deref(), Some(reason::PEER_NOT_ATTACHED));
-        }
-        assert_eq!(backend.connections(), 0);
-    }
-}

@@ -2,27 +2,23 @@
 
 use std::{io, sync::Arc};
 
+use grpc_surface::Serving;
 use health_gate::{Gate, Holder, HolderConfig, attach::Attachments};
 use mtls::Role;
 use proto::backend::v1::backend_service_server::SERVICE_NAME as BACKEND;
 use service_runtime::{
-    Callers, CancellationToken, Clock, Condition, Exit, Incoming, Observer, Ops, Registry, RequestMetrics,
-    Server, TaskTracker, ends,
+    CancellationToken, Clock, Condition, Exit, Incoming, Observer, Ops, Registry, RequestMetrics, Server,
+    TaskTracker, TraceContext, ends,
 };
 use snp_evidence::TrustRoots;
 use tokio::net::TcpListener;
-use tonic_health::{
-    ServingStatus,
-    pb::health_server::{Health, HealthServer},
-    server::HealthReporter,
-};
 use tracing::info;
 
 use crate::{
     Config,
     generate::ModelServer,
     metrics::Metrics,
-    server::{health_routes, paths, router},
+    server::{paths, router},
 };
 
 /// Serves until `shutdown`. `bind` makes the listener, and is called once, with the first live
@@ -65,12 +61,12 @@ where
         bind().await.map_err(|error| format!("listen: {} cannot be bound: {error}", config.listen));
     let listener = listener.map_err(ends(Exit::Config))?;
 
-    let (reporter, health) = tonic_health::server::health_reporter();
-    tracker.spawn(report(reporter, holder.gate(), shutdown.clone()));
     let (gate, stop) = (holder.gate(), shutdown.clone());
-    ops.ready_when(health_routes(health.clone()), move || conditions(&gate, &stop));
+    ops.ready_when(grpc_surface::health(serving(&holder, &shutdown), &[BACKEND]), move || {
+        conditions(&gate, &stop)
+    });
     info!(identity = %holder.identity(), listen = ?listener.local_addr().ok(), backend = %config.measured.backend.address, "serving");
-    let server = server(&config, &holder, health, metrics.requests);
+    let server = server(&config, &holder, serving(&holder, &shutdown), metrics.requests);
     server.serve(Incoming::Tcp(listener), shutdown).await;
     info!("stopped");
     Ok(Exit::Clean)
@@ -90,12 +86,7 @@ fn holder_config(config: &Config, roots: TrustRoots, clock: Arc<dyn Clock>) -> H
     }
 }
 
-fn server(
-    config: &Config,
-    holder: &Holder,
-    health: HealthServer<impl Health>,
-    requests: RequestMetrics,
-) -> Server {
+fn server(config: &Config, holder: &Holder, serving: Serving, requests: RequestMetrics) -> Server {
     let backend = &config.measured.backend;
     let model_server = ModelServer {
         dialect: backend.kind.into(),
@@ -103,14 +94,20 @@ fn server(
         limits: config.answers,
     };
     Server {
-        router: router(Arc::new(model_server), holder.gate(), health),
+        router: router(Arc::new(model_server), holder.gate(), serving),
         tls: Some(holder.mutual_tls()),
         scope: Attachments::new(holder, Role::Gateway).scope(),
         limits: config.connections.clone(),
         // A new trust epoch has new identities: peers connect and attach anew.
         recycle: holder.epoch_changed(),
-        observer: Observer::new("mutual", Callers::Own, paths(), requests),
+        observer: Observer::new("mutual", TraceContext::Joined, paths(), requests),
     }
+}
+
+/// What `grpc.health.v1` says: the lease, until a stop is asked for.
+fn serving(holder: &Holder, stop: &CancellationToken) -> Serving {
+    let (gate, changes) = (holder.gate(), holder.gate().watch());
+    Serving::new(move || gate.is_open(), changes, stop.clone())
 }
 
 /// What `/readyz` asks for. Whether the model server answers is the gateway's question: only its
@@ -120,24 +117,4 @@ fn conditions(gate: &Gate, stop: &CancellationToken) -> Vec<Condition> {
         Condition { name: "lease", holds: gate.is_open() },
         Condition { name: "not-stopping", holds: !stop.is_cancelled() },
     ]
-}
-
-/// Keeps `grpc.health.v1` in step with the gate, until the stop.
-async fn report(reporter: HealthReporter, gate: Gate, stop: CancellationToken) {
-    let mut open = gate.watch();
-    loop {
-        open.mark_unchanged();
-        let serving = gate.is_open() && !stop.is_cancelled();
-        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for name in ["", BACKEND] {
-            reporter.set_service_status(name, status).await;
-        }
-        if stop.is_cancelled() {
-            return;
-        }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            changed = open.changed() => if changed.is_err() { return },
-        }
-    }
 }

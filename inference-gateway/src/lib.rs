@@ -16,7 +16,6 @@ mod body;
 mod chat;
 mod config;
 mod evidence;
-mod health;
 mod metrics;
 mod openai;
 mod ready;

@@ -5,8 +5,8 @@ use std::{io, sync::Arc};
 use health_gate::{Holder, HolderConfig, attach::AttachedChannel};
 use mtls::Role;
 use service_runtime::{
-    Callers, CancellationToken, Clock, Exit, Incoming, Observer, Ops, Registry, RequestMetrics, Server,
-    TaskTracker, ends, no_scope,
+    CancellationToken, Clock, Exit, Incoming, Observer, Ops, Registry, RequestMetrics, Server, TaskTracker,
+    TraceContext, ends, no_scope,
 };
 use snp_evidence::{PUBLIC_LISTENER, TrustRoots};
 use tokio::{net::TcpListener, sync::watch};
@@ -125,6 +125,6 @@ fn server(config: &Config, holder: &Holder, gateway: Gateway, requests: RequestM
         limits: config.connections.clone(),
         // A new trust epoch has a new certificate and a new key manifest: clients verify anew.
         recycle: holder.epoch_changed(),
-        observer: Observer::new("public", Callers::Strangers, paths(), requests),
+        observer: Observer::new("public", TraceContext::Linked, paths(), requests),
     }
 }

@@ -9,8 +9,9 @@ use axum::{
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
+use grpc_surface::{Access, Callers, EVERYWHERE, Serving, Surface, unknown_method};
 use health_gate::{Gate, GateLayer};
-use http::{HeaderMap, HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderValue, header};
 use proto::{
     attestation::v1::attestation_service_server::{AttestationServiceServer, SERVICE_NAME as ATTESTATION},
     inference::v1::{
@@ -21,13 +22,11 @@ use proto::{
 };
 use service_runtime::{CancellationToken, Clock, Routes};
 use tonic::{Code, Status};
-use tonic_health::pb::health_server::{HealthServer, SERVICE_NAME as HEALTH};
 
 use crate::{
     body::{Bounds, bounded, too_large},
     chat::{Chat, ChatMetrics, Limits},
     evidence::{self, Attestation},
-    health::GateHealth,
     openai::{self, OpenAi},
     request_id::{self, RequestId},
     rpc::{Inference, Models},
@@ -65,60 +64,60 @@ impl fmt::Debug for Gateway {
 /// 2. *gate*: without a lease nothing further in is reached but health, and no body is read;
 /// 3. *body bounds*: size and time of the request's body, and the size of all of them together;
 /// 4. *reasons*: a gRPC failure that a library made gets a stable reason;
-/// 5. the routes.
+/// 5. *guard*, before gRPC alone: what the table of methods does not give to everybody is refused;
+/// 6. the routes.
 ///
 /// There is no layer for credentials: `access = "anonymous"` is the only access there is.
 pub fn router(gateway: Gateway) -> Router {
     let Limits { body, unary, bodies, .. } = gateway.limits;
+    let (routes, access) = routes(&gateway);
     // axum puts the layer that is added last outermost.
-    routes(&gateway)
+    routes
         .layer(from_fn(with_reason))
         .layer(from_fn_with_state(Bounds::new(body, unary, bodies), bounded))
-        .layer(GateLayer::new(gateway.gate, is_health))
+        .layer(GateLayer::new(gateway.gate, move |request| access.answers_while_shut(request.uri.path())))
         .layer(from_fn(with_request_id))
 }
 
-fn routes(gateway: &Gateway) -> Router {
-    let limits = &gateway.limits;
-    let chat = Chat::new(gateway.backend.clone(), limits.clone(), gateway.metrics.clone());
-    let attestation = Attestation { evidence: gateway.evidence.clone(), limit: limits.evidence };
-    let inference =
-        InferenceServiceServer::new(Inference(chat.clone())).max_decoding_message_size(limits.body);
-    Router::new()
-        .route_service(&methods(INFERENCE), inference)
-        .route_service(&methods(MODELS), ModelServiceServer::new(Models(chat.clone())))
-        .route_service(&methods(ATTESTATION), AttestationServiceServer::new(attestation.clone()))
-        .merge(health(gateway))
+fn routes(gateway: &Gateway) -> (Router, Access) {
+    let chat = Chat::new(gateway.backend.clone(), gateway.limits.clone(), gateway.metrics.clone());
+    let attestation = Attestation { evidence: gateway.evidence.clone(), limit: gateway.limits.evidence };
+    let (grpc, access) = grpc(gateway, &chat, &attestation);
+    let routes = grpc
         .merge(openai::router(OpenAi { chat, clock: gateway.clock.clone() }))
         .merge(evidence::router(attestation))
         .method_not_allowed_fallback(async || openai::no_such_method())
-        .fallback(no_such_path)
+        .fallback(no_such_path);
+    (routes, access)
 }
 
-/// `grpc.health.v1`.
-pub(crate) fn health(gateway: &Gateway) -> Router {
-    let health = GateHealth { gate: gateway.gate.clone(), draining: gateway.draining.clone() };
-    Router::new().route_service(&methods(HEALTH), HealthServer::new(health))
+fn grpc(gateway: &Gateway, chat: &Chat, attestation: &Attestation) -> (Router, Access) {
+    let inference = InferenceServiceServer::new(Inference(chat.clone()));
+    Surface::new(Callers::Public)
+        .serve(inference.max_decoding_message_size(gateway.limits.body))
+        .serve(ModelServiceServer::new(Models(chat.clone())))
+        .serve(AttestationServiceServer::new(attestation.clone()))
+        .finish(serving(gateway))
 }
+
+/// `grpc.health.v1` alone, as the public listener has it.
+pub(crate) fn health(gateway: &Gateway) -> Router {
+    grpc_surface::health(serving(gateway), &SERVICES)
+}
+
+/// What `grpc.health.v1` says: the lease, until a stop is asked for.
+fn serving(gateway: &Gateway) -> Serving {
+    let (gate, changes) = (gateway.gate.clone(), gateway.gate.watch());
+    Serving::new(move || gate.is_open(), changes, gateway.draining.clone())
+}
+
+/// Cube's own services here.
+const SERVICES: [&str; 3] = [INFERENCE, MODELS, ATTESTATION];
 
 /// The paths that are told of by name; every other one is `unmatched`.
 pub fn paths() -> Routes {
     let http = [openai::PATHS, evidence::PATHS].concat();
-    Routes::new(&http, &[INFERENCE, MODELS, ATTESTATION, HEALTH])
-}
-
-fn methods(service: &str) -> String {
-    format!("/{service}/{{*method}}")
-}
-
-/// Health is asked while the gate is shut, and holds nothing that the gate protects.
-fn is_health(request: &Parts) -> bool {
-    request
-        .uri
-        .path()
-        .strip_prefix('/')
-        .and_then(|path| path.strip_prefix(HEALTH))
-        .is_some_and(|rest| rest.starts_with('/'))
+    Routes::new(&http, &[SERVICES.as_slice(), EVERYWHERE.as_slice()].concat())
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -128,10 +127,6 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 async fn no_such_path(request: Request) -> Response {
     if is_grpc(request.headers()) { unknown_method().into_http() } else { openai::no_such_path() }
-}
-
-fn unknown_method() -> Status {
-    proto::status(Code::Unimplemented, reason::UNKNOWN_METHOD, "no such gRPC method")
 }
 
 async fn with_request_id(mut request: Request, next: Next) -> Response {

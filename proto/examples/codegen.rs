@@ -1,28 +1,71 @@
-//! Generates `src/generated` from the .proto files: `cargo xtask codegen`.
+//! Generates `src/generated` from the .proto files: `cargo xtask codegen`; with `--baseline` also
+//! `baseline.binpb`, the interface that later ones must not break.
 //!
 //! An example, because examples see dev-dependencies: the code generator never
 //! reaches a build of the services. protox is a compiler in Rust, so no protoc.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use prost::Message;
+use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let committed = root.join("src/generated");
-    if std::env::args().any(|argument| argument == "--check") {
-        let fresh = tempfile::tempdir()?;
-        generate(root, fresh.path())?;
-        return compare(fresh.path(), &committed);
+    let descriptors = protox::compile(proto_files(root)?, [root])?;
+    match std::env::args().nth(1).as_deref() {
+        None => generate(descriptors, &committed),
+        Some("--check") => {
+            let fresh = tempfile::tempdir()?;
+            generate(descriptors, fresh.path())?;
+            compare(fresh.path(), &committed)
+        }
+        Some("--baseline") => {
+            write_baseline(descriptors.clone(), &root.join("baseline.binpb"))?;
+            generate(descriptors, &committed)
+        }
+        Some(other) => bail!("no argument {other}; there are --check and --baseline"),
     }
-    generate(root, &committed)
 }
 
-fn generate(root: &Path, out: &Path) -> Result<()> {
-    let descriptors = protox::compile(proto_files(root)?, [root])?;
-    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+fn generate(descriptors: FileDescriptorSet, out: &Path) -> Result<()> {
+    let with_details = [descriptors.file.clone(), error_details()?].concat();
+    std::fs::write(out.join("descriptors.bin"), FileDescriptorSet { file: with_details }.encode_to_vec())?;
+    std::fs::write(out.join("files.rs"), list_of_files(&descriptors))?;
     tonic_prost_build::configure().bytes(".").out_dir(out).compile_fds(descriptors)?;
     Ok(())
+}
+
+/// What statuses carry (`google.rpc.ErrorInfo`), and what that imports: no file of ours imports it, but tools
+/// can show it only where they have it. tonic-types leaves the folder out of the name.
+fn error_details() -> Result<Vec<FileDescriptorProto>> {
+    let mut files = FileDescriptorSet::decode(tonic_types::pb::FILE_DESCRIPTOR_SET)?.file;
+    files.retain(|file| ["error_details.proto", "google/protobuf/duration.proto"].contains(&file.name()));
+    ensure!(files.len() == 2, "tonic-types describes other files than it did");
+    for file in files.iter_mut().filter(|file| file.package() == "google.rpc") {
+        file.name = Some(proto::ERROR_DETAILS.to_owned());
+    }
+    Ok(files)
+}
+
+/// A Rust array of path and text of each file, the text by inclusion.
+fn list_of_files(descriptors: &FileDescriptorSet) -> String {
+    let lines = descriptors.file.iter().map(|file| {
+        let path = file.name();
+        format!("    (\"{path}\", include_str!(\"../../{path}\")),\n")
+    });
+    let header = "// Made by `cargo xtask codegen`, which needs this crate to compile: where a .proto file is gone, take\n\
+                  // its line out by hand first.\n";
+    format!("{header}[\n{}]\n", lines.collect::<String>())
+}
+
+/// Comments may change, so they are left out.
+fn write_baseline(mut descriptors: FileDescriptorSet, path: &Path) -> Result<()> {
+    for file in &mut descriptors.file {
+        file.source_code_info = None;
+    }
+    Ok(std::fs::write(path, descriptors.encode_to_vec())?)
 }
 
 fn proto_files(root: &Path) -> Result<Vec<PathBuf>> {

@@ -1,18 +1,17 @@
 //! Cube's gRPC interfaces: messages, clients and servers generated from the
-//! `.proto` files beside this crate, and the stable reasons of every refusal.
+//! `.proto` files beside this crate, who may call what ([`access`]), and the stable
+//! reasons of every refusal.
 //!
 //! The generated code is committed; `cargo xtask codegen` renews it and
 //! `cargo xtask ci` fails where it is out of step.
 
-mod methods;
+pub mod access;
+mod descriptors;
 pub mod reason;
 mod status;
 
-pub use methods::methods;
+pub use descriptors::{ERROR_DETAILS, FILE_DESCRIPTOR_SET, FILES, method_paths};
 pub use status::{reason_of, status, status_with};
-
-/// Every message, service and comment, as an encoded `FileDescriptorSet`.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptors.bin");
 
 #[allow(
     missing_docs,

@@ -19,7 +19,7 @@ use crate::authority::Authority;
 use crate::enrolment;
 use crate::prover::{Caller, Challenge};
 use crate::refusals::Refusals;
-use crate::rpc::{exactly_32, nonce, unavailable};
+use crate::rpc::{exactly_32, internal, nonce, unavailable};
 
 /// On the mutual TLS listener.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl EvidenceService for EvidenceRequests {
         &self,
         request: Request<CollectEvidenceRequest>,
     ) -> Result<Response<CollectEvidenceResponse>, Status> {
-        let caller = self.gateway(&request)?;
+        let caller = self.caller(&request)?;
         let request = request.into_inner();
         let nonce = nonce(&request.nonce)?;
         let manifest = self.authority.manifests.current();
@@ -52,34 +52,25 @@ impl EvidenceService for EvidenceRequests {
         &self,
         request: Request<CollectKeyManifestRequest>,
     ) -> Result<Response<CollectKeyManifestResponse>, Status> {
-        self.gateway(&request)?;
+        self.caller(&request)?;
         let key_manifest = Bytes::copy_from_slice(&self.authority.manifests.current().bytes);
         Ok(Response::new(CollectKeyManifestResponse { key_manifest }))
     }
 }
 
 impl EvidenceRequests {
-    fn gateway<T>(&self, request: &Request<T>) -> Result<SpiffeId, Status> {
-        let caller = gateway(request)?;
-        // Its certificate outlives a revocation.
+    /// Whose keys the request may speak of. That it is the gateway, the guard has seen to; but its
+    /// certificate outlives a revocation.
+    fn caller<T>(&self, request: &Request<T>) -> Result<SpiffeId, Status> {
         let revoked = self.authority.roster.borrow().standing(Role::Gateway).is_none_or(|it| it.revoked);
-        if revoked { Err(enrolment::revoked(Role::Gateway)) } else { Ok(caller) }
-    }
-}
-
-fn gateway<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
-    let refused = |message: String| proto::status(Code::PermissionDenied, reason::PEER_NOT_ALLOWED, message);
-    let connection = request.extensions().get::<Arc<Connection>>();
-    let connection = connection.ok_or_else(|| refused("a request without connection".to_owned()))?;
-    let caller = peer_of(connection).map_err(|error| refused(error.to_string()))?;
-    match caller.role() {
-        Role::Gateway => Ok(caller),
-        other @ (Role::Attestation | Role::Adapter) => {
-            Err(refused(format!("only the gateway may ask for evidence, not {other}")))
+        if revoked {
+            return Err(enrolment::revoked(Role::Gateway));
         }
+        let connection = request.extensions().get::<Arc<Connection>>();
+        let connection = connection.ok_or_else(|| internal("a request without connection"))?;
+        peer_of(connection).map_err(internal)
     }
 }
-
 fn binder(binding: Binding, exporter: &Bytes, leaf: [u8; 32], listener: &str) -> Result<Binder, Status> {
     let unsupported = |code, message| Err(proto::status(code, reason::BINDING_UNSUPPORTED, message));
     match (binding, exactly_32(exporter)) {

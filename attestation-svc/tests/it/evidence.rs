@@ -15,8 +15,6 @@ use tonic::Code;
 use crate::peer::{NONCE, Peer, assert_refused};
 use crate::world::{NOW, World};
 
-/// `grpc.health.v1.HealthCheckResponse.ServingStatus`.
-const SERVING: i32 = 1;
 const EXPORTER: [u8; 32] = [0x22; 32];
 
 fn request(gateway: &Peer) -> CollectEvidenceRequest {
@@ -53,19 +51,6 @@ async fn the_gateway_gets_reports_bound_to_its_listener() {
     let answer = link.evidence().collect_key_manifest(CollectKeyManifestRequest {}).await.unwrap();
     KeyManifest::parse(&answer.get_ref().key_manifest).unwrap();
     assert_eq!(answer.get_ref().key_manifest, enrolled.bundle.manifest_bytes());
-    service.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn both_listeners_tell_their_health() {
-    let world = World::new();
-    let service = world.start().await;
-    let (link, enrolled) = Peer::new(Role::Adapter).hold(&world).await;
-    assert_eq!(link.health("cube.attestation.v1.IdentityService").await, SERVING);
-    assert_eq!(link.health("cube.attestation.v1.HealthService").await, SERVING);
-    let link = service.mutual(&enrolled).await;
-    assert_eq!(link.health("").await, SERVING);
-    assert_eq!(link.health("cube.attestation.v1.EvidenceService").await, SERVING);
     service.stop().await;
 }
 

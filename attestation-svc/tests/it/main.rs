@@ -10,4 +10,5 @@ mod evidence;
 mod lease;
 mod peer;
 mod policy;
+mod surface;
 mod world;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -22,9 +23,14 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
-use tonic::{Code, Status};
-use tonic_health::pb::HealthCheckRequest;
+use tonic::{Code, Status, Streaming};
 use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tower::ServiceExt;
 use tower::util::BoxCloneService;
 
 use crate::world::{Service, World};
@@ -82,6 +88,36 @@ impl Link {
             HealthClient::with_origin(self.channel.clone(), Uri::from_static("http://attestation"));
         let request = HealthCheckRequest { service: service.to_owned() };
         client.check(request).await.unwrap().get_ref().status
+    }
+
+    /// What grpc.health.v1 says of `service`, as it changes.
+    pub(crate) async fn watch(&self, service: &str) -> Streaming<HealthCheckResponse> {
+        let mut client =
+            HealthClient::with_origin(self.channel.clone(), Uri::from_static("http://attestation"));
+        let request = HealthCheckRequest { service: service.to_owned() };
+        client.watch(request).await.unwrap().into_inner()
+    }
+
+    /// The services that reflection lists.
+    pub(crate) async fn listed(&self) -> Vec<String> {
+        let origin = Uri::from_static("http://attestation");
+        let mut client = ServerReflectionClient::with_origin(self.channel.clone(), origin);
+        let message_request = Some(MessageRequest::ListServices(String::new()));
+        let question = ServerReflectionRequest { host: String::new(), message_request };
+        let answers = client.server_reflection_info(stream::iter([question])).await;
+        let answer = answers.unwrap().into_inner().message().await.unwrap().unwrap();
+        let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+            unreachable!("{answer:?}")
+        };
+        list.service.into_iter().map(|service| service.name).collect()
+    }
+
+    /// The reason why a call of `path` by an empty message is refused, where the answer begins with a refusal.
+    pub(crate) async fn refusal(&self, path: &str) -> Option<String> {
+        let request = Request::post(format!("http://attestation{path}"));
+        let request = request.header("content-type", "application/grpc").body(Body::empty()).unwrap();
+        let response = self.channel.clone().oneshot(request).await.unwrap();
+        proto::reason_of(&Status::from_header_map(response.headers())?)
     }
 
     pub(crate) fn evidence(&self) -> EvidenceServiceClient<Channel> {

@@ -1,68 +1,44 @@
-use prost::Message as _;
-use service_runtime::TlsFacts;
+use axum::{body::Body, extract::Request};
+use e2e::fake_backend::FakeBackend;
+use proto::{
+    access::{METHODS, Method, Requires},
+    reason,
+};
+use service_runtime::{BackendAddress, CancellationToken, Connection, TlsFacts};
+use tonic::Status;
 use tower::ServiceExt;
 
 use super::*;
+use crate::{Limits, backend::Dialect};
 
-fn peer(role: Role) -> SpiffeId {
-    SpiffeId::new("demo.cube.internal", "0123456789abcdef", role).unwrap()
+/// The listener without its gate, which only a lease opens; `crates/e2e` has both.
+struct World {
+    backend: FakeBackend,
+    router: Router,
 }
 
-fn reason_for(role: Option<Role>, path: &str) -> Option<String> {
-    let status = authorize(role.map(peer).as_ref(), path).err()?;
-    proto::reason_of(&status)
-}
+impl World {
+    async fn new() -> Self {
+        let backend = FakeBackend::start().await.unwrap();
+        let address = BackendAddress::Tcp(backend.address());
+        let server = ModelServer { dialect: Dialect::OpenAi, address, limits: Limits::default() };
+        let (router, _) = guarded(Arc::new(server), Serving::until(CancellationToken::new()));
+        Self { backend, router }
+    }
 
-/// The methods of `cube.backend.v1`, as the interface itself has them.
-fn methods() -> Vec<String> {
-    let set = prost_types::FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).unwrap();
-    let files = set.file.iter().filter(|file| file.package() == "cube.backend.v1");
-    let services = files.flat_map(|file| &file.service);
-    let methods = services.flat_map(|service| {
-        service.method.iter().map(|method| format!("/cube.backend.v1.{}/{}", service.name(), method.name()))
-    });
-    methods.collect()
-}
-
-#[test]
-fn every_method_is_for_the_gateway_alone() {
-    assert_eq!(methods().len(), 3);
-    for method in methods() {
-        assert_eq!(reason_for(Some(Role::Gateway), &method), None, "{method}");
-        for other in [Some(Role::Adapter), Some(Role::Attestation), None] {
-            let refused = reason_for(other, &method);
-            assert_eq!(refused.as_deref(), Some(reason::PEER_NOT_ALLOWED), "{method} by {other:?}");
-        }
+    /// Why an empty message to `path` by `role` is refused, if it is.
+    async fn refusal(&self, role: &str, path: &str) -> Option<String> {
+        let request = Request::post(path).header("content-type", "application/grpc");
+        let mut request = request.body(Body::from(&b"\0\0\0\0\0"[..])).unwrap();
+        request.extensions_mut().insert(connection(role));
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        proto::reason_of(&Status::from_header_map(response.headers())?)
     }
 }
 
-#[test]
-fn health_is_for_every_identity_and_for_nobody_else() {
-    assert_eq!(reason_for(Some(Role::Attestation), "/grpc.health.v1.Health/Check"), None);
-    assert!(reason_for(None, "/grpc.health.v1.Health/Check").is_some());
-}
-
-#[test]
-fn a_method_without_an_entry_is_unknown() {
-    for path in ["/cube.backend.v1.BackendService/Other", "/cube.backend.v1.BackendService", "/", ""] {
-        assert_eq!(reason_for(Some(Role::Gateway), path).as_deref(), Some(reason::UNKNOWN_METHOD), "{path}");
-    }
-}
-
-#[test]
-fn only_health_passes_the_gate_shut() {
-    for (path, exempt) in [
-        ("/grpc.health.v1.Health/Check", true),
-        ("/cube.backend.v1.BackendService/Generate", false),
-        ("/grpc.health.v1.HealthX/Check", false),
-    ] {
-        let (parts, ()) = http::Request::get(path).body(()).unwrap().into_parts();
-        assert_eq!(is_health(&parts), exempt, "{path}");
-    }
-}
-
-/// A connection whose peer showed a certificate for `uri`.
-fn connection(uri: &str) -> Arc<Connection> {
+/// A connection whose peer showed the certificate of `role`.
+fn connection(role: &str) -> Arc<Connection> {
+    let uri = format!("spiffe://demo.cube.internal/cvm/0123456789abcdef/svc/{role}");
     let mut params = rcgen::CertificateParams::default();
     params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
     let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
@@ -71,25 +47,45 @@ fn connection(uri: &str) -> Arc<Connection> {
     Arc::new(Connection { id: 1, peer: None, tls: Some(tls), unix_peer: None })
 }
 
-async fn asked_by(connection: Option<Arc<Connection>>) -> Option<String> {
-    let path = "/cube.backend.v1.BackendService/Generate";
-    let inner = Router::new().route(path, axum::routing::post(async || "reached"));
-    let mut request = Request::post(path).body(axum::body::Body::empty()).unwrap();
-    if let Some(connection) = connection {
-        request.extensions_mut().insert(connection);
-    }
-    let response = inner.layer(from_fn(known_peer)).oneshot(request).await.unwrap();
-    let status = Status::from_header_map(response.headers())?;
-    proto::reason_of(&status)
+/// The table's methods of `cube.backend.v1`.
+fn methods() -> impl Iterator<Item = &'static Method> {
+    METHODS.iter().filter(|method| method.path.starts_with("/cube.backend.v1."))
 }
 
 #[tokio::test]
-async fn the_certificate_of_the_connection_decides() {
-    let id = |role: Role| peer(role).to_string();
-    assert_eq!(asked_by(Some(connection(&id(Role::Gateway)))).await, None);
-    let others = [Some(id(Role::Adapter)), Some("https://example.com/gateway".to_owned()), None];
-    for other in others {
-        let refused = asked_by(other.as_deref().map(connection)).await;
-        assert_eq!(refused.as_deref(), Some(reason::PEER_NOT_ALLOWED), "{other:?}");
+async fn every_method_is_for_the_gateway_alone() {
+    let world = World::new().await;
+    for method in methods() {
+        for other in ["adapter", "attestation"] {
+            let refused = world.refusal(other, method.path).await;
+            assert_eq!(refused.as_deref(), Some(reason::PEER_NOT_ALLOWED), "{} by {other}", method.path);
+        }
+        let gateway = world.refusal("gateway", method.path).await;
+        assert_ne!(gateway.as_deref(), Some(reason::PEER_NOT_ALLOWED), "{}", method.path);
+    }
+    assert_eq!(methods().count(), 3);
+}
+
+#[tokio::test]
+async fn what_the_table_says_needs_an_attached_peer_is_refused_before_attach() {
+    let world = World::new().await;
+    let needing = || methods().filter(|method| method.requires == Requires::AttachedPeer);
+    for method in needing() {
+        let refused = world.refusal("gateway", method.path).await;
+        assert_eq!(refused.as_deref(), Some(reason::PEER_NOT_ATTACHED), "{}", method.path);
+    }
+    assert_eq!(needing().count(), 2);
+    assert_eq!(world.backend.connections(), 0, "no call reaches the model server");
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_for_every_service_of_the_cvm() {
+    let world = World::new().await;
+    for path in [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ] {
+        assert_eq!(world.refusal("attestation", path).await, None, "{path}");
     }
 }

@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Trust(TrustArgs),
     /// Inside the CVM: see what attestation-svc vouches for; revoke, reinstate, rotate.
     Admin(admin::AdminArgs),
+    /// Write the .proto files and their descriptor set, to generate clients from.
+    Protos(ProtosArgs),
 }
 
 #[derive(Debug, Args)]
@@ -118,6 +120,17 @@ pub(crate) struct ChatArgs {
 pub(crate) struct TrustArgs {
     #[command(flatten)]
     pub(crate) gateway: GatewayArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = PROTOS_HELP)]
+pub(crate) struct ProtosArgs {
+    /// The folder to write to; made where it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Replace files of the same names that have other content.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// Which gateway, and what must hold before anything is said to it.
@@ -210,3 +223,16 @@ Example:
 
 Pins one running instance: its CA lives in the CVM's memory and is new after each restart of
 attestation-svc. A client that trusts this file checks no evidence of its own.";
+
+const PROTOS_HELP: &str = "\
+Example:
+  cube protos --out protos
+writes protos/cube/PACKAGE/v1/*.proto, which import one another as seen from protos/ and
+nothing else, and protos/cube.binpb, the same as a descriptor set with comments. Then
+  protoc -I protos --python_out=gen protos/cube/inference/v1/*.proto
+  grpcurl -protoset protos/cube.binpb describe cube.inference.v1.InferenceService
+or ask a running gateway: it has gRPC reflection. InferenceService, ModelService and
+AttestationService are for callers outside; the other services are Cube's own inside the CVM.
+
+Prints each file that it wrote. Touches no other file, and none of these where one has
+other content, unless --force is given.";

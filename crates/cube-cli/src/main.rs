@@ -13,6 +13,7 @@ mod exit;
 mod failure;
 mod input;
 mod observe;
+mod protos;
 mod report;
 mod table;
 mod trust;
@@ -45,6 +46,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             Command::Chat(args) => Box::pin(chat::run(args)).await,
             Command::Trust(args) => Box::pin(trust::run(args)).await,
             Command::Admin(args) => Box::pin(admin::run(args)).await,
+            Command::Protos(args) => protos::run(&args),
         }
     });
     // A name lookup that hangs in the system's resolver must not hold the exit.

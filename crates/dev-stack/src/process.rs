@@ -39,9 +39,10 @@ impl Stack {
     /// Uses the mains beside the running program, where cargo put them all.
     pub fn new(files: Files) -> Result<Self> {
         let program = std::env::current_exe()?;
-        // A test binary lives one folder deeper.
         let folder = program.parent().context("no folder")?;
-        let folder = if folder.ends_with("deps") { folder.parent().context("no folder")? } else { folder };
+        // Tests and examples live one folder deeper.
+        let deeper = folder.ends_with("deps") || folder.ends_with("examples");
+        let folder = if deeper { folder.parent().context("no folder")? } else { folder };
         Self::with_binaries(files, folder.to_owned())
     }
 

@@ -12,8 +12,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use mtls::{KeyError, Material, Role, SpiffeId};
-use service_runtime::{CancellationToken, Clock, Exit, MeasuredConfig, ServerTls, TaskTracker, TlsSource};
+use mtls::{Material, Role, SpiffeId};
+use service_runtime::{CancellationToken, Clock, MeasuredConfig, ServerTls, TaskTracker, TlsSource};
 use snp_evidence::{Policy, TrustRoots};
 use tokio::{
     sync::watch,
@@ -28,6 +28,7 @@ use crate::{
     random::Backoff,
     session::{OwnToken, Session},
     shown::Shown,
+    start_error::{StartError, refused},
     trust::Trust,
 };
 
@@ -358,50 +359,6 @@ impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tokens")
     }
-}
-
-/// Why a service never began to serve.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The evidence, or what it should vouch for, is refused.
-    #[error("{cause}")]
-    Refused {
-        /// What the service ends with.
-        exit: Exit,
-        /// What was refused.
-        cause: EnrolError,
-    },
-    /// No lease in time.
-    #[error("no lease from {} within {limit:?}: {last}", socket.display())]
-    NoLease {
-        /// The enrolment socket.
-        socket: PathBuf,
-        /// The `start_timeout`.
-        limit: Duration,
-        /// The last failure.
-        last: EnrolError,
-    },
-    /// No key could be made.
-    #[error("cannot enrol: {0}")]
-    Key(#[from] KeyError),
-    /// It was asked to stop before it had a lease.
-    #[error("stopped before the first lease")]
-    Stopped,
-}
-
-impl StartError {
-    /// What the service ends with.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Refused { exit, .. } => *exit,
-            Self::NoLease { .. } | Self::Key(_) => Exit::NoLease,
-            Self::Stopped => Exit::Clean,
-        }
-    }
-}
-
-fn refused(cause: EnrolError) -> StartError {
-    StartError::Refused { exit: cause.exit().unwrap_or(Exit::Evidence), cause }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -25,13 +26,13 @@ use crate::{
 #[derive(Clone)]
 pub struct GateLayer {
     gate: Gate,
-    exempt: fn(&Parts) -> bool,
+    exempt: Arc<dyn Fn(&Parts) -> bool + Send + Sync>,
 }
 
 impl GateLayer {
     /// A layer for `gate`.
-    pub fn new(gate: Gate, exempt: fn(&Parts) -> bool) -> Self {
-        Self { gate, exempt }
+    pub fn new(gate: Gate, exempt: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self { gate, exempt: Arc::new(exempt) }
     }
 }
 

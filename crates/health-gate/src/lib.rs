@@ -30,13 +30,15 @@ mod metrics;
 mod random;
 mod session;
 mod shown;
+mod start_error;
 mod term;
 mod trust;
 
 pub use body::FLUSH;
 pub use enrol::EnrolError;
 pub use gate::{Gate, Lapsed, ServingPermit};
-pub use holder::{Holder, HolderConfig, StartError, Tokens, start};
+pub use holder::{Holder, HolderConfig, Tokens, start};
 pub use layer::{GateLayer, Gated};
 pub use lease::{Answer, Answered, Grant, HEARTBEAT, Heartbeat, LAPSE, Lease, LeaseError, TOKEN_EVERY};
 pub use metrics::LeaseMetrics;
+pub use start_error::StartError;

@@ -28,7 +28,7 @@ pub use connection::{Connection, EXPORTER_LABEL, ServerTls, TlsFacts, UnixPeer};
 pub use exit::Exit;
 pub use measured::{Backend, BackendAddress, BackendKind, Identity, MeasuredConfig};
 pub use metrics::{Buckets, Counter, Gauge, Held, Histogram, Metric, MetricFact, Registry};
-pub use observer::{Callers, Observer, RequestMetrics, Routes, refused_for};
+pub use observer::{Observer, RequestMetrics, Routes, TraceContext, refused_for};
 pub use ops::{Condition, Ops};
 pub use process::{ends, launch, refuse, shutdown_on_signals};
 pub use telemetry::{Attribute, describe, propagate};

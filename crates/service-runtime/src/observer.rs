@@ -77,13 +77,13 @@ impl RequestMetrics {
     }
 }
 
-/// Who can reach a listener, and so whose word on tracing counts.
+/// What becomes of the trace context that callers of a listener bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Callers {
-    /// Our own services: their spans are our spans' parents.
-    Own,
-    /// Anybody: a span of theirs is linked to, and decides neither parent nor sampling.
-    Strangers,
+pub enum TraceContext {
+    /// Our own services call: their spans are our spans' parents.
+    Joined,
+    /// Anybody calls: a span of theirs is linked to, and decides neither parent nor sampling.
+    Linked,
 }
 
 /// Watches one listener; a cheap handle.
@@ -93,7 +93,7 @@ pub struct Observer(Arc<Watch>);
 #[derive(Debug)]
 struct Watch {
     listener: &'static str,
-    callers: Callers,
+    context: TraceContext,
     routes: Routes,
     metrics: RequestMetrics,
 }
@@ -102,14 +102,19 @@ impl Default for Observer {
     /// Of a listener that nobody asks about.
     fn default() -> Self {
         let metrics = RequestMetrics::register(&mut Registry::default());
-        Self::new("", Callers::Strangers, Routes::new(&[], &[]), metrics)
+        Self::new("", TraceContext::Linked, Routes::new(&[], &[]), metrics)
     }
 }
 
 impl Observer {
     /// Of the listener with this name.
-    pub fn new(listener: &'static str, callers: Callers, routes: Routes, metrics: RequestMetrics) -> Self {
-        Self(Arc::new(Watch { listener, callers, routes, metrics }))
+    pub fn new(
+        listener: &'static str,
+        context: TraceContext,
+        routes: Routes,
+        metrics: RequestMetrics,
+    ) -> Self {
+        Self(Arc::new(Watch { listener, context, routes, metrics }))
     }
 
     /// Counts a connection until the guard is dropped.
@@ -140,10 +145,10 @@ impl Observer {
         );
         let caller = extract(request.headers());
         if caller.span().span_context().is_valid() {
-            match self.0.callers {
+            match self.0.context {
                 // An error says that spans are not exported.
-                Callers::Own => drop(span.set_parent(caller)),
-                Callers::Strangers => span.add_link(caller.span().span_context().clone()),
+                TraceContext::Joined => drop(span.set_parent(caller)),
+                TraceContext::Linked => span.add_link(caller.span().span_context().clone()),
             }
         }
         span

@@ -26,7 +26,7 @@ use crate::{
     accept::{Incoming, Limits, Server, no_scope},
     config::Observability,
     metrics::Registry,
-    observer::{Callers, Observer, RequestMetrics, Routes},
+    observer::{Observer, RequestMetrics, Routes, TraceContext},
 };
 
 /// Open connections to one of these ports: a few probes and scrapers.
@@ -122,7 +122,7 @@ fn server(name: &'static str, router: Router, requests: RequestMetrics) -> Serve
         scope: no_scope(),
         limits: Limits { connections: CONNECTIONS, ..Limits::default() },
         recycle: watch::channel(0).1,
-        observer: Observer::new(name, Callers::Strangers, routes, requests),
+        observer: Observer::new(name, TraceContext::Linked, routes, requests),
     }
 }
 

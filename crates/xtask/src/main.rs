@@ -5,6 +5,7 @@
 
 mod backend;
 mod bench;
+mod conformance;
 mod demo;
 mod shell;
 mod tests;
@@ -29,8 +30,17 @@ enum Command {
         /// Which one: verify.
         name: String,
     },
+    /// A run against something we did not write, which is installed first.
+    Conformance {
+        /// Which one: grpcurl.
+        name: String,
+    },
     /// Renews what is generated: Rust from the .proto files, documents and samples from the code.
-    Codegen,
+    Codegen {
+        /// Also makes this the interface that later changes must not break (proto/baseline.binpb).
+        #[arg(long)]
+        baseline: bool,
+    },
     /// Checks what lints cannot: arrows between crates, bans, licences, file sizes.
     Tidy,
 }
@@ -41,7 +51,8 @@ fn main() -> ExitCode {
         Command::Test => tests::test(),
         Command::Ci => tests::ci(),
         Command::Bench { name } => bench::run_named(&name),
-        Command::Codegen => tests::codegen(&[]).and_then(|()| tests::documents(&[])),
+        Command::Conformance { name } => conformance::run_named(&name),
+        Command::Codegen { baseline } => tests::renew(baseline),
         Command::Tidy => tidy::run(),
     };
     match result {

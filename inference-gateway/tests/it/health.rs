@@ -6,6 +6,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
     client::{Grpc, PATIENCE},
+    reflection::SERVICES,
     world::World,
 };
 
@@ -22,23 +23,34 @@ async fn each_name_is_known() {
     let world = World::open().await;
     let grpc = Grpc::new(&world).await;
     let mut health = HealthClient::new(grpc.channel.clone());
-    for name in ["", "cube.inference.v1.InferenceService", "cube.attestation.v1.AttestationService"] {
+    for name in SERVICES.into_iter().chain([""]) {
         assert_eq!(health.check(about(name)).await.unwrap().into_inner().status, SERVING, "{name}");
     }
     assert_eq!(health.check(about("x")).await.unwrap_err().code(), Code::NotFound);
     let mut unknown = health.watch(about("x")).await.unwrap().into_inner();
     assert_eq!(unknown.message().await.unwrap().unwrap().status, SERVICE_UNKNOWN);
+    world.lapse().await;
+    for name in SERVICES.into_iter().chain([""]) {
+        assert_eq!(health.check(about(name)).await.unwrap().into_inner().status, NOT_SERVING, "{name}");
+    }
 }
 
 #[tokio::test]
 async fn a_watcher_learns_of_the_lapse() {
     let world = World::open().await;
     let grpc = Grpc::new(&world).await;
-    let mut watch = HealthClient::new(grpc.channel.clone()).watch(about("")).await.unwrap().into_inner();
-    assert_eq!(watch.message().await.unwrap().unwrap().status, SERVING);
+    let mut watches = Vec::new();
+    for name in SERVICES.into_iter().chain([""]) {
+        let watch = HealthClient::new(grpc.channel.clone()).watch(about(name)).await;
+        let mut watch = watch.unwrap().into_inner();
+        assert_eq!(watch.message().await.unwrap().unwrap().status, SERVING, "{name}");
+        watches.push(watch);
+    }
     world.lapse().await;
-    let next = timeout(PATIENCE, watch.message()).await.unwrap();
-    assert_eq!(next.unwrap().unwrap().status, NOT_SERVING);
+    for mut watch in watches {
+        let next = timeout(PATIENCE, watch.message()).await.unwrap();
+        assert_eq!(next.unwrap().unwrap().status, NOT_SERVING);
+    }
 }
 
 #[tokio::test]

@@ -15,5 +15,6 @@ mod grpc;
 mod health;
 mod lapse;
 mod openai;
+mod reflection;
 mod run;
 mod world;

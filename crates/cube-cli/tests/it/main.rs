@@ -11,6 +11,7 @@
 mod chat;
 mod gateway;
 mod live;
+mod protos;
 mod real;
 mod stored;
 mod tool;

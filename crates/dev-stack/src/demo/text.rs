@@ -25,7 +25,7 @@ pub(super) fn try_yourself(demo: &Demo) {
     let files = demo.files();
     let (url, ca, policy, root) = (&demo.url, files.ca(), files.client_policy(), files.root());
     let (ca, policy, root) = (ca.display(), policy.display(), root.display());
-    let (model, proto) = (&demo.model, concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto"));
+    let model = &demo.model;
     let authority = url.trim_start_matches("https://");
     let pid = |role| demo.stack.pid(role).unwrap_or_default();
     eprintln!(
@@ -34,7 +34,9 @@ pub(super) fn try_yourself(demo: &Demo) {
          cargo run -q -p cube-cli -- chat {url} --policy {policy} --allow-simulated {root} \"What is water?\"\n\n  \
          curl --cacert {ca} {url}/v1/chat/completions -H 'content-type: application/json' \\\n    \
          -d '{{\"model\":\"{model}\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"What is rain?\"}}]}}'\n\n  \
-         grpcurl -cacert {ca} -import-path {proto} -proto cube/inference/v1/inference.proto \\\n    \
+         grpcurl -cacert {ca} {authority} list\n\n  \
+         grpcurl -cacert {ca} {authority} describe cube.inference.v1.ChatSpec\n\n  \
+         grpcurl -cacert {ca} \\\n    \
          -d '{{\"spec\":{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"ROLE_USER\",\"content\":[{{\"text\":\"What is rain?\"}}]}}]}}}}' \\\n    \
          {authority} cube.inference.v1.InferenceService/StreamChat\n\n\
          Running: attestation-svc {}, inference-gateway {}, backend-adapter {}\n\n  \

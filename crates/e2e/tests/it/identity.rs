@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use dev_stack::Role;
 use health_gate::{Holder, HolderConfig};
-use hyper::client::conn::http2::SendRequest;
+use http::{Request, Response};
+use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto::backend::v1::{GenerateRequest, backend_service_client::BackendServiceClient};
 use service_runtime::{CancellationToken, MeasuredConfig, SystemClock, TaskTracker};
@@ -12,6 +13,7 @@ use snp_evidence::Policy;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::{Code, Status, body::Body};
+use tower::util::BoxCloneService;
 
 use crate::rig::{PATIENCE, Rig, spec};
 
@@ -79,7 +81,7 @@ async fn the_gateway_of_another_cvm_cannot_even_connect() {
     assert!(dial(&rig, &stranger.material()).await.is_err());
 }
 
-async fn with_attestation() -> Rig {
+pub(crate) async fn with_attestation() -> Rig {
     let mut rig = Rig::prepared("openai").await;
     rig.stack.start(Role::Attestation).unwrap();
     rig.wait_for(Role::Attestation, "can be enrolled");
@@ -87,7 +89,7 @@ async fn with_attestation() -> Rig {
 }
 
 /// Holds an identity of the stack in this process, as the service would.
-async fn hold(rig: &Rig, role: mtls::Role) -> Holder {
+pub(crate) async fn hold(rig: &Rig, role: mtls::Role) -> Holder {
     mtls::install_crypto_provider();
     let files = rig.files();
     let config = HolderConfig {
@@ -105,26 +107,30 @@ async fn hold(rig: &Rig, role: mtls::Role) -> Holder {
 }
 
 async fn generate(rig: &Rig, material: &mtls::Material) -> Result<(), Status> {
-    let sender = dial(rig, material).await.unwrap();
-    let service = tower::service_fn(move |request| {
-        let mut sender = sender.clone();
-        async move { sender.send_request(request).await }
-    });
+    let service = sending(&dial(rig, material).await.unwrap());
     let uri = "https://adapter.internal".parse().unwrap();
     let request = GenerateRequest { request_id: "test".into(), spec: Some(spec("hello")) };
     BackendServiceClient::with_origin(service, uri).generate(request).await.map(drop)
 }
 
+/// A tower service for generated clients.
+pub(crate) type Channel = BoxCloneService<Request<Body>, Response<Incoming>, hyper::Error>;
+
+pub(crate) fn sending(sender: &SendRequest<Body>) -> Channel {
+    let sender = sender.clone();
+    BoxCloneService::new(tower::service_fn(move |request| sender.clone().send_request(request)))
+}
+
 /// Mutual TLS to the adapter, up to the first answer on the connection: in TLS 1.3 a client learns
 /// only then whether its own certificate was accepted.
-async fn dial(rig: &Rig, material: &mtls::Material) -> std::io::Result<SendRequest<Body>> {
+pub(crate) async fn dial(rig: &Rig, material: &mtls::Material) -> std::io::Result<SendRequest<Body>> {
     let config = material.client_config(mtls::Role::Adapter).unwrap();
     let stream = TcpStream::connect((rig.ip, 8445)).await?;
     let stream = TlsConnector::from(config).connect(mtls::no_name(), stream).await?;
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(std::io::Error::other)?;
     tokio::spawn(connection);
-    let probe = http::Request::get("https://adapter.internal/").body(Body::empty()).unwrap();
+    let probe = Request::get("https://adapter.internal/").body(Body::empty()).unwrap();
     sender.send_request(probe).await.map_err(std::io::Error::other)?;
     Ok(sender)
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::large_futures, reason = "a test's future lives once")]
 
+mod adapter;
 mod admin;
 mod canary;
 mod cancel;

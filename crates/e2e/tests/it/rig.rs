@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
+    process::Command,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicU8, Ordering},
@@ -90,6 +91,18 @@ impl Rig {
         let offer = dialled.ask(fresh_nonce().unwrap(), Binding::TlsExporter).await.unwrap();
         let now = UnixTime(SystemClock.unix());
         offer.appraise(&self.roots(), &self.policy(), now).unwrap()
+    }
+
+    /// The CA that the evidence vouches for, as stock clients are given it: by `cube trust`.
+    pub(crate) fn trusted_ca(&mut self) -> PathBuf {
+        let path = self.files().ca();
+        let mut cube = Command::new(program("cube"));
+        cube.args(["trust", &self.url, "--policy"]).arg(self.files().client_policy());
+        cube.arg("--allow-simulated").arg(self.files().root());
+        let output = self.blocking(|_| cube.output()).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::write(&path, output.stdout).unwrap();
+        path
     }
 
     /// A stock TLS connection that speaks HTTP/1.1; it trusts the CA that the evidence vouches for.

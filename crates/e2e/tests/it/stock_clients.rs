@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Lines},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStdout, Command, Stdio},
 };
 
@@ -11,7 +11,7 @@ use e2e::fake_backend::{Script, Step};
 use prost::Message;
 use proto::inference::v1::StreamChatRequest;
 
-use crate::rig::{Rig, program, spec};
+use crate::rig::{Rig, spec};
 
 const SCRIPT: &str = include_str!("stock_clients.py");
 
@@ -23,7 +23,7 @@ async fn a_lapse_in_mid_stream_makes_official_clients_raise() {
         return;
     }
     let mut rig = Rig::serving("openai").await;
-    let ca = trusted_ca(&mut rig);
+    let ca = rig.trusted_ca();
     let clients: Vec<_> =
         ["openai", "grpc"].into_iter().map(|kind| start(&mut rig, &python, kind, &ca)).collect();
     rig.blocking(|rig| rig.stack.kill(Role::Attestation)).unwrap();
@@ -51,16 +51,4 @@ fn start(rig: &mut Rig, python: &Path, kind: &'static str, ca: &Path) -> Client 
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(rig.blocking(|_| lines.next()).unwrap().unwrap(), "first", "{kind}");
     (kind, child, lines)
-}
-
-/// The CA that the evidence vouches for, as a stock client is given it.
-fn trusted_ca(rig: &mut Rig) -> PathBuf {
-    let path = rig.files().ca();
-    let mut cube = Command::new(program("cube"));
-    cube.args(["trust", &rig.url, "--policy"]).arg(rig.files().client_policy());
-    cube.arg("--allow-simulated").arg(rig.files().root());
-    let output = rig.blocking(|_| cube.output()).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    std::fs::write(&path, output.stdout).unwrap();
-    path
 }

@@ -11,7 +11,8 @@ pub struct Routes(Vec<&'static str>);
 impl Routes {
     /// `patterns`, the first that fits counts; and the methods of the gRPC `services`.
     pub fn new(patterns: &[&'static str], services: &[&str]) -> Self {
-        let methods = proto::methods().filter(|method| services.contains(&service(method)));
+        let methods = proto::access::METHODS.iter().map(|method| method.path);
+        let methods = methods.filter(|method| services.contains(&service(method)));
         Self(patterns.iter().copied().chain(methods).collect())
     }
 

@@ -14,7 +14,7 @@ fn watched() -> (Registry, Observer) {
     let mut registry = Registry::default();
     let metrics = RequestMetrics::register(&mut registry);
     let routes = Routes::new(&["/v1/models/{*model}"], &[SERVICE]);
-    let observer = Observer::new("public", Callers::Strangers, routes, metrics);
+    let observer = Observer::new("public", TraceContext::Linked, routes, metrics);
     (registry, observer)
 }
 

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("service-runtime", &[]),
     ("mtls", &[]),
+    ("grpc-surface", &[]),
     ("snp-evidence", &[]),
     ("health-token", &[]),
     ("snp-simulator", &[]),
@@ -23,9 +24,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("health-gate", &["health-token", "snp-evidence"]),
     ("attested-client", &["snp-evidence"]),
     ("cube-cli", &["attested-client", "collateral", "snp-evidence"]),
-    ("attestation-svc", &["collateral", "health-token", "snp-evidence", "snp-platform"]),
-    ("inference-gateway", &["health-gate", "snp-evidence"]),
-    ("backend-adapter", &["health-gate", "snp-evidence"]),
+    ("attestation-svc", &["collateral", "grpc-surface", "health-token", "snp-evidence", "snp-platform"]),
+    ("inference-gateway", &["grpc-surface", "health-gate", "snp-evidence"]),
+    ("backend-adapter", &["grpc-surface", "health-gate", "snp-evidence"]),
     (
         "dev-stack",
         &[
