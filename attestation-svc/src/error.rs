@@ -62,9 +62,9 @@ impl BootError {
             Self::Prover(ProverError::Collateral(_)) => Exit::Collateral,
             Self::Prover(_) => Exit::NoTee,
             Self::Refused(refusal) => match refusal.class() {
-                RefusalClass::Evidence | RefusalClass::Channel => Exit::Evidence,
-                RefusalClass::Policy => Exit::Policy,
-                RefusalClass::Collateral => Exit::Collateral,
+                RefusalClass::Malformed | RefusalClass::Untrusted | RefusalClass::Channel => Exit::Evidence,
+                RefusalClass::OutOfPolicy => Exit::Policy,
+                RefusalClass::Stale | RefusalClass::Unavailable => Exit::Collateral,
             },
             // AWS-LC failing to make a key has no exit code of its own; nothing about the evidence is known then.
             Self::SharedUid(_)

@@ -18,7 +18,7 @@ use tracing::info;
 
 use crate::authority::{Authority, Machine};
 use crate::enrolment::Identity;
-use crate::roster::{Roster, Standing};
+use crate::roster::{Epochs, Roster, Standing};
 
 /// Bytes of an operator's reason.
 const MAX_REASON: usize = 256;
@@ -138,12 +138,16 @@ impl Administration {
     }
 
     fn void(&self, target: Target) -> RevokeResponse {
-        self.authority.roster.send_modify(|roster| match target {
-            Target::All => roster.revoke_all(),
-            Target::One(role) => roster.revoke(role),
+        let mut answer = RevokeResponse::default();
+        self.authority.roster.send_modify(|roster| {
+            match target {
+                Target::All => roster.revoke_all(),
+                Target::One(role) => roster.revoke(role),
+            }
+            let Epochs { epoch, min_epoch, .. } = roster.epochs();
+            answer = RevokeResponse { epoch, min_epoch };
         });
-        let epochs = self.authority.roster.borrow().epochs();
-        RevokeResponse { epoch: epochs.epoch, min_epoch: epochs.min_epoch }
+        answer
     }
 
     fn renew_svids(&self) -> RotateResponse {

@@ -19,6 +19,7 @@ author_key = { off = "test" }
 family_id = { off = "test" }
 image_id = { off = "test" }
 guest_svn = { off = "test" }
+report_id = { off = "test" }
 report_id_ma = "forbid"
 host_data = { off = "attestation-svc compares it with the measured configuration" }
 report_data = "require"

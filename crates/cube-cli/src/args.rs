@@ -1,6 +1,7 @@
 //! The command line. Help texts teach by example.
 
 pub(crate) mod admin;
+pub(crate) mod measure;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -32,11 +33,13 @@ pub(crate) enum Command {
     Admin(admin::AdminArgs),
     /// Write the .proto files and their descriptor set, to generate clients from.
     Protos(ProtosArgs),
+    /// Compute the launch measurement that a guest will report, for your policy.
+    Measure(measure::MeasureArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = verify_help())]
-#[command(group = ArgGroup::new("subject").required(true).args(["url", "bundle", "report"]))]
+#[command(group = ArgGroup::new("subject").required(true).args(["url", "bundle", "report", "azure"]))]
 pub(crate) struct VerifyArgs {
     /// The gateway: https://HOST:PORT.
     #[arg(value_name = "URL")]
@@ -47,9 +50,13 @@ pub(crate) struct VerifyArgs {
     /// A bare attestation report (1184 bytes), judged without freshness and channel.
     #[arg(long, value_name = "FILE", requires = "certs")]
     pub(crate) report: Option<PathBuf>,
-    /// With --bundle: the nonce that the bundle was made for.
-    #[arg(long, value_name = "HEX|B64U", value_parser = crate::input::value32, requires = "bundle")]
-    pub(crate) nonce: Option<[u8; 32]>,
+    /// What an Azure confidential VM shows: a folder with hcl_report.bin, tpm_quote.msg, tpm_quote.sig, vcek.der,
+    /// and perhaps runtime_data.json, pcrs.json, ask.pem, ark.pem. Needs --nonce.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) azure: Option<PathBuf>,
+    /// With --bundle or --azure: the nonce that the evidence was made for.
+    #[arg(long, value_name = "HEX|B64U", value_parser = crate::input::nonce, conflicts_with_all = ["url", "report"])]
+    pub(crate) nonce: Option<crate::input::Nonce>,
     /// With --bundle: the exporter value of the connection it came from.
     #[arg(long, value_name = "HEX|B64U", value_parser = crate::input::value32, requires = "bundle")]
     pub(crate) exporter: Option<[u8; 32]>,
@@ -57,10 +64,11 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "HEX|B64U", value_parser = crate::input::value32, requires = "bundle")]
     pub(crate) spki: Option<[u8; 32]>,
     /// With --report: a folder with vcek.der or vlek.der, and as needed ask.pem, asvk.pem, ark.pem, crl.der.
-    #[arg(long, value_name = "DIR", requires = "report")]
+    /// With --azure where they are in another folder than the rest.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "bundle"])]
     pub(crate) certs: Option<PathBuf>,
     /// How the report must be bound to the connection.
-    #[arg(long, value_name = BINDINGS, default_value = "tls-exporter", conflicts_with_all = ["bundle", "report"])]
+    #[arg(long, value_name = BINDINGS, default_value = "tls-exporter", conflicts_with_all = ["bundle", "report", "azure"])]
     pub(crate) binding: Binding,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -192,6 +200,7 @@ Examples:
   cube verify https://localhost:8443 --policy policy.toml --allow-simulated root.pem
   cube verify --bundle bundle.json --nonce HEX --exporter HEX --policy policy.toml
   cube verify --report report.bin --certs DIR --policy policy.toml --at 2026-09-01T00:00:00Z
+  cube verify --azure DIR --nonce HEX --policy policy.toml
 
 Verdicts and exit codes:";
 

@@ -23,6 +23,21 @@ pub(crate) fn value32(text: &str) -> Result<[u8; 32], &'static str> {
         .ok_or("need 32 bytes: 64 hexadecimal or 43 unpadded base64url characters")
 }
 
+/// A challenge of the user's own, of any length that the evidence may have.
+#[derive(Debug, Clone)]
+pub(crate) struct Nonce(pub(crate) Vec<u8>);
+
+/// Hexadecimal of any length, or the 43 base64url characters of 32 bytes: an odd number, so never both.
+pub(crate) fn nonce(text: &str) -> Result<Nonce, &'static str> {
+    let bytes = hex::decode(text).ok().or_else(|| value32(text).ok().map(Vec::from));
+    bytes.map(Nonce).ok_or("need hexadecimal, or 32 bytes as 43 unpadded base64url characters")
+}
+
+/// A file that may be absent.
+pub(crate) fn file_if_any(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    if path.exists() { file(path).map(Some) } else { Ok(None) }
+}
+
 pub(crate) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
     let usage = |e: std::io::Error| Failure::Usage(format!("cannot read {}: {e}", path.display()));
     bounded(std::fs::File::open(path).map_err(usage)?, &path.display().to_string())
@@ -74,6 +89,17 @@ mod tests {
         assert_eq!(value32(&URL_SAFE_NO_PAD.encode([7; 32])), Ok([7; 32]));
         for wrong in ["", "ab", &"ab".repeat(31), &"zz".repeat(32), &"A".repeat(44)] {
             assert!(value32(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_has_one_reading() {
+        let read = |text: &str| nonce(text).map(|nonce| nonce.0);
+        assert_eq!(read("6368616c"), Ok(b"chal".to_vec()));
+        assert_eq!(read(&URL_SAFE_NO_PAD.encode([7; 32])), Ok(vec![7; 32]));
+        assert_eq!(read(""), Ok(vec![]));
+        for wrong in ["636", "Y2hhbA", "zz"] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -8,10 +8,12 @@
 mod admin;
 mod args;
 mod ask;
+mod azure;
 mod chat;
 mod exit;
 mod failure;
 mod input;
+mod measure;
 mod observe;
 mod protos;
 mod report;
@@ -47,6 +49,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             Command::Trust(args) => Box::pin(trust::run(args)).await,
             Command::Admin(args) => Box::pin(admin::run(args)).await,
             Command::Protos(args) => protos::run(&args),
+            Command::Measure(args) => measure::run(&args),
         }
     });
     // A name lookup that hangs in the system's resolver must not hold the exit.

@@ -172,6 +172,13 @@ fn conclusion(judgement: &Judgement) -> Vec<String> {
     if judgement.scope == Scope::Report {
         lines.push("     stored report: neither freshness nor channel is judged".to_owned());
     }
+    if judgement.scope == Scope::Quote {
+        lines.push(
+            "     Azure: what is measured is Microsoft's paravisor, and its vTPM answered your nonce;"
+                .to_owned(),
+        );
+        lines.push("     the guest's own software (in the PCRs) and the channel are not judged".to_owned());
+    }
     lines
 }
 

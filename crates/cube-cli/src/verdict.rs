@@ -1,10 +1,13 @@
 //! Verdicts, their exit codes and their JSON form.
 
+mod outcome;
+
 use std::ops::Deref;
 
 use attested_client::Error as ClientError;
+use outcome::{Accepted, Refused};
 use serde::{Serialize, Serializer};
-use snp_evidence::{CheckOutcome, CheckResult, Refusal, RefusalClass, VerifiedReport};
+use snp_evidence::{CheckOutcome, CheckResult, RefusalClass, VerifiedReport};
 
 use crate::exit::Exit;
 
@@ -48,6 +51,8 @@ pub(crate) enum Scope {
     Bundle,
     /// A bare report: neither freshness nor channel.
     Report,
+    /// A vTPM quote over the user's nonce: fresh, bound to no channel.
+    Quote,
 }
 
 /// The outcome of a command that judges.
@@ -111,18 +116,20 @@ pub(crate) struct Context {
 }
 
 /// The judgement of what `snp-evidence` decided.
-pub(crate) fn of(outcome: Result<&Facts, &Refusal>, context: Context) -> Judgement {
+pub(crate) fn of(outcome: Result<&impl Accepted, &impl Refused>, context: Context) -> Judgement {
     match outcome {
         // Without the root nothing of a simulator can be judged, so no other reason says more.
         Err(refusal) if context.simulated && !context.simulated_allowed => {
             Judgement { verdict: Verdict::Simulated, exit: Exit::Simulated, ..refused(refusal, context) }
         }
-        Err(refusal) if context.policy_given || refusal.class() != RefusalClass::Policy => {
+        Err(refusal) if context.policy_given || refusal.class() != RefusalClass::OutOfPolicy => {
             refused(refusal, context)
         }
         Err(refusal) => without_policy(refusal.checks(), None, context),
-        Ok(facts) if !context.policy_given => without_policy(facts.checks(), Some(facts), context),
-        Ok(facts) => passed(facts, context),
+        Ok(accepted) if !context.policy_given => {
+            without_policy(accepted.checks(), Some(accepted.facts()), context)
+        }
+        Ok(accepted) => passed(accepted, context),
     }
 }
 
@@ -182,7 +189,8 @@ impl Judgement {
     }
 }
 
-fn passed(facts: &Facts, context: Context) -> Judgement {
+fn passed(accepted: &impl Accepted, context: Context) -> Judgement {
+    let facts = accepted.facts();
     let measured = facts.checks().iter().any(|c| c.id == MEASUREMENT && c.result == CheckResult::Pass);
     let (verdict, exit) = match (facts.simulated(), context.scope) {
         (true, _) if context.simulated_allowed => (Verdict::Simulated, Exit::Trusted),
@@ -190,16 +198,16 @@ fn passed(facts: &Facts, context: Context) -> Judgement {
         (false, Scope::Connection | Scope::Bundle) if measured => (Verdict::Trusted, Exit::Trusted),
         (false, _) => (Verdict::Genuine, Exit::Genuine),
     };
-    let (checks, report) = (rows(facts.checks(), context), Some(Report::of(facts)));
+    let (checks, report) = (rows(accepted.checks(), context), Some(Report::of(facts)));
     Judgement { verdict, reason: None, scope: context.scope, checks, report, spki_only: false, exit }
 }
 
-fn refused(refusal: &Refusal, context: Context) -> Judgement {
+fn refused(refusal: &impl Refused, context: Context) -> Judgement {
     let (verdict, exit) = match refusal.class() {
-        RefusalClass::Evidence => (Verdict::Refused, Exit::Evidence),
-        RefusalClass::Policy => (Verdict::Refused, Exit::Policy),
+        RefusalClass::Malformed | RefusalClass::Untrusted => (Verdict::Refused, Exit::Evidence),
+        RefusalClass::OutOfPolicy => (Verdict::Refused, Exit::Policy),
         RefusalClass::Channel => (Verdict::Refused, Exit::Channel),
-        RefusalClass::Collateral => (Verdict::Unavailable, Exit::Collateral),
+        RefusalClass::Stale | RefusalClass::Unavailable => (Verdict::Unavailable, Exit::Collateral),
     };
     let (reason, checks) = (Some(refusal.reason().to_owned()), rows(refusal.checks(), context));
     Judgement { verdict, reason, scope: context.scope, checks, report: None, spki_only: false, exit }

@@ -10,6 +10,7 @@ use snp_evidence::{
 use crate::{
     args::VerifyArgs,
     ask::ask,
+    azure,
     failure::Failure,
     input, observe, table,
     verdict::{self, Context, Judgement, Scope},
@@ -45,6 +46,9 @@ async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
         ));
     }
     let yardstick = yardstick(args)?;
+    if let Some(folder) = &args.azure {
+        return azure::judge(folder, args, &yardstick);
+    }
     match (&args.url, &args.bundle, &args.report, &args.certs) {
         (Some(url), _, _, _) => {
             let offer = ask(url, &args.server, args.binding, None).await?;
@@ -56,7 +60,9 @@ async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
             Ok(bundle(&bytes, &expectation, Scope::Bundle, &yardstick))
         }
         (None, None, Some(report), Some(certs)) => examine(report, certs, &yardstick),
-        (None, None, _, _) => Err(Failure::Usage("give URL, --bundle or --report with --certs".to_owned())),
+        (None, None, _, _) => {
+            Err(Failure::Usage("give URL, --bundle, --azure, or --report with --certs".to_owned()))
+        }
     }
 }
 
@@ -81,7 +87,9 @@ fn examine(report: &Path, certs: &Path, with: &Yardstick) -> Result<Judgement, F
     // A bare report does not say what made it: the roots it is judged under do.
     let simulated = with.roots.is_simulated();
     let format = if simulated { EvidenceFormat::SimulatedAmdSevSnp } else { EvidenceFormat::AmdSevSnp };
-    let bare = Evidence { format, report: input::file(report)?, endorsements: Endorsements::default() };
+    let bytes = input::file(report)?;
+    azure::is_not_meant(&bytes, report)?;
+    let bare = Evidence { format, report: bytes, endorsements: Endorsements::default() };
     let evidence = collateral::complete(bare, Some(certs)).map_err(|e| Failure::Usage(e.to_string()))?;
     let outcome = snp_evidence::examine(&evidence, &with.roots, &with.policy, with.now);
     Ok(verdict::of(outcome.as_ref().map(|examined| &**examined), with.context(Scope::Report, simulated)))
@@ -101,7 +109,8 @@ pub(crate) fn says_simulated(bundle: &[u8]) -> bool {
 
 /// What the user's side of the saved connection knows.
 fn expectation(args: &VerifyArgs, bundle: &[u8]) -> Result<Expectation, Failure> {
-    let nonce = args.nonce.ok_or_else(|| Failure::Usage("--bundle needs --nonce".to_owned()))?;
+    let nonce = args.nonce.as_ref().and_then(|nonce| nonce.0.clone().try_into().ok());
+    let nonce = nonce.ok_or_else(|| Failure::Usage("--bundle needs --nonce of 32 bytes".to_owned()))?;
     let binder = match (args.exporter, args.spki) {
         (Some(exporter), Some(spki)) => Binder::tls_exporter(spki, exporter, PUBLIC_LISTENER),
         (Some(exporter), None) => Binder::tls_exporter(claimed_leaf(bundle), exporter, PUBLIC_LISTENER),

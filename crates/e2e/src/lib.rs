@@ -1,3 +1,4 @@
-//! End-to-end tests with real processes.
+//! End-to-end tests with real processes, and benchmarks of the same (`examples`).
 
+pub mod bench;
 pub mod fake_backend;

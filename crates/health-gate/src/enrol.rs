@@ -309,9 +309,9 @@ impl EnrolError {
     pub fn exit(&self) -> Option<Exit> {
         match self {
             Self::Evidence(refusal) => Some(match refusal.class() {
-                RefusalClass::Evidence | RefusalClass::Channel => Exit::Evidence,
-                RefusalClass::Policy => Exit::Policy,
-                RefusalClass::Collateral => Exit::Collateral,
+                RefusalClass::Malformed | RefusalClass::Untrusted | RefusalClass::Channel => Exit::Evidence,
+                RefusalClass::OutOfPolicy => Exit::Policy,
+                RefusalClass::Stale | RefusalClass::Unavailable => Exit::Collateral,
             }),
             Self::OtherDeployment(_) => Some(Exit::Policy),
             Self::Answer(_)

@@ -1,8 +1,10 @@
 //! ARK → ASK or ASVK → VCEK or VLEK, of one product, from pinned roots.
 
 use crate::{
-    certificate::{Certificate, CertificateError},
+    certificate::Certificate,
+    envelope::FormError,
     evidence::{Endorsements, Vek},
+    memory::ChainId,
     product::Product,
     roots::RootSet,
     time::UnixTime,
@@ -19,11 +21,11 @@ pub(crate) struct Chain<'a> {
 }
 
 /// Which certificate has the wrong form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{which}: {error}")]
 pub(crate) struct ChainError {
     which: &'static str,
-    error: CertificateError,
+    error: FormError,
 }
 
 impl<'a> Chain<'a> {
@@ -58,7 +60,11 @@ impl<'a> Chain<'a> {
             || !self.issuer.is_ca()
         {
             Some("ASK or ASVK")
-        } else if !named(&self.vek, vek) || !self.vek.names_issuer(&self.issuer) || !self.vek.is_end() {
+        } else if !named(&self.vek, vek)
+            || !self.vek.names_issuer(&self.issuer)
+            || !self.vek.is_of_issuers_organisation()
+            || !self.vek.is_end()
+        {
             Some("VEK")
         } else {
             None
@@ -70,6 +76,11 @@ impl<'a> Chain<'a> {
         let all = [("VEK", &self.vek), ("ASK or ASVK", &self.issuer), ("ARK", &self.ark)];
         let (which, certificate) = all.into_iter().find(|(_, certificate)| !certificate.is_valid_at(now))?;
         Some(format!("{which} valid from {}", certificate.validity()))
+    }
+
+    /// Digest of the three certificates, each of which tells its own length.
+    pub(crate) fn id(&self) -> ChainId {
+        sha256(&[&self.ark, &self.issuer, &self.vek].map(Certificate::der).concat())
     }
 
     /// The first certificate that its issuer did not sign.
@@ -86,12 +97,19 @@ impl<'a> Chain<'a> {
     }
 }
 
-/// The first CA certificate that came along and is not the pinned one.
+/// What is wrong with the CA certificates that came along: the first that is not the pinned one, or an ASK in the
+/// place of the ASVK that a VLEK needs.
 pub(crate) fn offered_stranger(offered: &Endorsements, roots: &RootSet) -> Option<&'static str> {
     let pins = roots.pins;
-    [("ARK", &offered.ark, pins.ark), ("ASK", &offered.ask, pins.ask), ("ASVK", &offered.asvk, pins.asvk)]
-        .into_iter()
-        .find_map(|(which, der, pin)| der.as_ref().filter(|der| sha256(der) != pin).map(|_| which))
+    let all = [
+        ("another ARK", &offered.ark, pins.ark),
+        ("another ASK", &offered.ask, pins.ask),
+        ("another ASVK", &offered.asvk, pins.asvk),
+    ];
+    let stranger = all.into_iter().find(|(_, der, pin)| der.as_ref().is_some_and(|der| sha256(der) != *pin));
+    let misplaced =
+        matches!(offered.vek, Some(Vek::Vlek(_))) && offered.ask.is_some() && offered.asvk.is_none();
+    stranger.map(|(what, ..)| what).or(misplaced.then_some("an ASK in the place of the VLEK's ASVK"))
 }
 
 /// The product that issued a VEK by its issuer's name; for reports of version 2, which do not say.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::checks::Subject;
 
@@ -42,10 +42,6 @@ impl Finding {
         let result = CheckResult::NotRequired;
         Self { result, observed: observed.to_string(), expected: why.to_string() }
     }
-
-    fn unjudged(missing: &str) -> Self {
-        Self::of(false, format!("not judged: {missing} failed"), "")
-    }
 }
 
 /// How a check ended.
@@ -63,8 +59,10 @@ pub enum CheckResult {
 /// One row of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckOutcome {
-    /// Stable name of the check.
+    /// Stable name of the check (docs/spec/verdict.md).
     pub id: &'static str,
+    /// Whose fault it is when it fails.
+    pub class: RefusalClass,
     /// How it ended.
     pub result: CheckResult,
     /// What was seen.
@@ -75,19 +73,44 @@ pub struct CheckOutcome {
     pub source: &'static str,
     /// What to do when it fails.
     pub fix: &'static str,
+    /// The failed check for whose sake this one counts as failed without an objection of its own.
+    #[serde(skip)]
+    pub unjudged: Option<&'static str>,
 }
 
 /// Whose fault a refusal is, and so which exit code it gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RefusalClass {
-    /// The evidence is not genuine, not whole or not AMD's.
-    Evidence,
+    /// What came is not in the form it has to have.
+    Malformed,
+    /// In form, but not genuine, not AMD's, or revoked.
+    Untrusted,
     /// Genuine evidence of something the policy does not accept.
-    Policy,
-    /// A certificate or list needed for judging is missing or stale.
-    Collateral,
+    OutOfPolicy,
+    /// A list needed for judging is past its date; trying again with a newer one may help.
+    Stale,
+    /// A certificate or list needed for judging is missing; trying again with it may help.
+    Unavailable,
     /// Genuine evidence that was not made for this channel or challenge.
     Channel,
+}
+
+impl RefusalClass {
+    /// Whether a failure leaves all that follows a mere claim.
+    fn is_core(self) -> bool {
+        match self {
+            Self::Malformed | Self::Untrusted | Self::Stale | Self::Unavailable => true,
+            Self::OutOfPolicy | Self::Channel => false,
+        }
+    }
+}
+
+impl CheckOutcome {
+    /// Whether this check saw for itself that something is wrong.
+    pub fn objects(&self) -> bool {
+        self.result == CheckResult::Fail && self.unjudged.is_none()
+    }
 }
 
 /// Evidence was refused. Holds every check's outcome; the first failed one is the reason.
@@ -96,14 +119,13 @@ pub struct Refusal(Box<Refused>);
 
 #[derive(Clone, Debug)]
 struct Refused {
-    class: RefusalClass,
     failed: CheckOutcome,
     checks: Vec<CheckOutcome>,
 }
 
 impl Refusal {
-    fn new(class: RefusalClass, failed: CheckOutcome, checks: Vec<CheckOutcome>) -> Self {
-        Self(Box::new(Refused { class, failed, checks }))
+    fn new(failed: CheckOutcome, checks: Vec<CheckOutcome>) -> Self {
+        Self(Box::new(Refused { failed, checks }))
     }
 
     /// Id of the first check that failed.
@@ -113,7 +135,7 @@ impl Refusal {
 
     /// Class of the first check that failed.
     pub fn class(&self) -> RefusalClass {
-        self.0.class
+        self.0.failed.class
     }
 
     /// Every check, in order.
@@ -131,28 +153,15 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-impl Serialize for RefusalClass {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(match self {
-            Self::Evidence => "evidence",
-            Self::Policy => "policy",
-            Self::Collateral => "collateral",
-            Self::Channel => "channel",
-        })
-    }
-}
-
-/// Runs every check once, in order. After a failed core check nothing counts as passed any more: what the
-/// report says is then only a claim.
+/// Runs every check once, in order. A verdict is the conjunction of all results: one that failed or could not be
+/// judged refuses. After a failed core check nothing counts as passed any more: what the report says is then only
+/// a claim.
 pub(crate) fn run<'c>(
     checks: impl Iterator<Item = &'c Check>,
     subject: &Subject<'_>,
 ) -> Result<Vec<CheckOutcome>, Refusal> {
     let mut tally = Tally::default();
-    for check in checks {
-        let finding = (check.judge)(subject).unwrap_or_else(|Unjudged(missing)| Finding::unjudged(missing));
-        tally.add(check, finding);
-    }
+    checks.for_each(|check| tally.add(check, (check.judge)(subject)));
     tally.finish()
 }
 
@@ -160,55 +169,110 @@ pub(crate) fn run<'c>(
 pub(crate) fn unreadable<'c>(mut checks: impl Iterator<Item = &'c Check>, finding: Finding) -> Refusal {
     let mut tally = Tally::default();
     let first = checks.next().map(|check| {
-        tally.add(check, finding);
+        tally.add(check, Ok(finding));
         check.id
     });
-    checks.for_each(|check| tally.add(check, Finding::unjudged(first.unwrap_or_default())));
+    checks.for_each(|check| tally.add(check, Err(Unjudged(first.unwrap_or_default()))));
     match tally.finish() {
         Err(refusal) => refusal,
-        Ok(checks) => Refusal::new(RefusalClass::Evidence, NOTHING_JUDGED, checks),
+        Ok(checks) => Refusal::new(NOTHING_JUDGED, checks),
     }
 }
 
 /// Reason of a refusal over an empty table; no table of ours is empty.
 const NOTHING_JUDGED: CheckOutcome = CheckOutcome {
     id: "nothing.judged",
+    class: RefusalClass::Malformed,
     result: CheckResult::Fail,
     observed: String::new(),
     expected: String::new(),
     source: "this verifier",
     fix: "report this as a defect",
+    unjudged: None,
 };
 
 #[derive(Default)]
 struct Tally {
     outcomes: Vec<CheckOutcome>,
-    first: Option<(RefusalClass, usize)>,
+    first: Option<usize>,
     core: Option<&'static str>,
 }
 
 impl Tally {
-    fn add(&mut self, check: &Check, mut finding: Finding) {
+    fn add(&mut self, check: &Check, judged: Judged) {
+        let (mut finding, mut unjudged) = match judged {
+            Ok(finding) => (finding, None),
+            Err(Unjudged(missing)) => {
+                (Finding::of(false, format!("not judged: {missing} failed"), ""), Some(missing))
+            }
+        };
         if let (Some(core), CheckResult::Pass) = (self.core, finding.result) {
             finding.result = CheckResult::Fail;
             finding.observed = format!("{} (not judged: {core} failed)", finding.observed);
+            unjudged = Some(core);
         }
         if finding.result == CheckResult::Fail {
-            self.first.get_or_insert((check.class, self.outcomes.len()));
-            if matches!(check.class, RefusalClass::Evidence | RefusalClass::Collateral) {
+            self.first.get_or_insert(self.outcomes.len());
+            if check.class.is_core() {
                 self.core.get_or_insert(check.id);
             }
         }
-        let Check { id, source, fix, .. } = *check;
+        let Check { id, class, source, fix, .. } = *check;
         let Finding { result, observed, expected } = finding;
-        self.outcomes.push(CheckOutcome { id, result, observed, expected, source, fix });
+        self.outcomes.push(CheckOutcome { id, class, result, observed, expected, source, fix, unjudged });
     }
 
     fn finish(self) -> Result<Vec<CheckOutcome>, Refusal> {
-        let Some((class, index)) = self.first else {
+        let Some(index) = self.first else {
             return Ok(self.outcomes);
         };
         let failed = self.outcomes.get(index).cloned().unwrap_or(NOTHING_JUDGED);
-        Err(Refusal::new(class, failed, self.outcomes))
+        Err(Refusal::new(failed, self.outcomes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [RefusalClass; 3] =
+        [RefusalClass::Untrusted, RefusalClass::OutOfPolicy, RefusalClass::Channel];
+
+    fn check(id: &'static str, class: RefusalClass) -> Check {
+        Check { id, class, source: "", fix: "", judge: |_| Err(Unjudged("never called")) }
+    }
+
+    fn judged(how: usize) -> Judged {
+        match how {
+            0 => Ok(Finding::of(true, "", "")),
+            1 => Ok(Finding::not_required("", "")),
+            2 => Ok(Finding::of(false, "", "")),
+            _ => Err(Unjudged("a")),
+        }
+    }
+
+    /// All outcomes of three checks of every class: whatever is neither passed nor left out refuses, and the first
+    /// such check is the reason.
+    #[test]
+    fn a_verdict_is_the_conjunction_of_its_outcomes() {
+        for number in 0..64 * 27 {
+            let hows = [number % 4, number / 4 % 4, number / 16 % 4];
+            let classes = [number / 64 % 3, number / 192 % 3, number / 576 % 3].map(|kind| KINDS[kind]);
+            let mut tally = Tally::default();
+            for ((id, how), class) in ["a", "b", "c"].into_iter().zip(hows).zip(classes) {
+                tally.add(&check(id, class), judged(how));
+            }
+            let first = hows.iter().position(|how| *how > 1);
+            match (tally.finish(), first) {
+                (Ok(_), None) => {}
+                (Err(refusal), Some(first)) => {
+                    assert_eq!(refusal.reason(), ["a", "b", "c"][first]);
+                    assert_eq!(refusal.class(), classes[first]);
+                    let objecting = refusal.checks().iter().map(CheckOutcome::objects);
+                    assert!(objecting.eq(hows.iter().map(|how| *how == 2)), "{hows:?}");
+                }
+                (verdict, _) => panic!("{hows:?}: {verdict:?}"),
+            }
+        }
     }
 }

@@ -21,6 +21,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod advisories;
 mod appraise;
 mod bundle;
 mod certificate;
@@ -29,19 +30,23 @@ mod check;
 mod checks;
 mod claims;
 mod encoding;
+mod envelope;
 mod evidence;
 mod manifest;
+mod memory;
 mod nonce_tree;
 mod policy;
 mod product;
 mod report;
 mod report_data;
+mod revocation;
 mod roots;
 mod tcb;
 mod time;
 mod vek;
 mod verify;
 
+pub use advisories::{ADVISORIES, Advisory, Demand};
 pub use appraise::{Expectation, VerifiedBundle, appraise};
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE, PROFILE as BUNDLE_PROFILE, TreePosition};
 pub use check::{CheckOutcome, CheckResult, Refusal, RefusalClass};
@@ -57,4 +62,4 @@ pub use report_data::{
 };
 pub use roots::{RootsError, TrustRoots};
 pub use time::UnixTime;
-pub use verify::{ExaminedReport, ReportFacts, VerifiedReport, examine, verify};
+pub use verify::{ExaminedReport, ReportFacts, VerifiedReport, examine, examine_vouching, verify};

@@ -12,11 +12,13 @@ use crate::{product::Product, tcb::Tcb, verify::sha256};
 
 use read::Reader;
 pub(crate) use rule::{
-    Allow, Bits, Bytes, Chips, Fixed, Identity, Masks, Measurements, Minimum, PerProduct, Rule,
+    Allow, Bits, Bytes, Chips, Fixed, Identity, Masks, Measurements, MigrationAgent, Minimum, PerProduct,
+    Rule, StaleBudget,
 };
 use rule::{FEATURES, PLATFORM};
 use values::{
-    allow, bits, fixed, floors, hex_bytes, identity, integer, masks, measurements, minimum, text, version,
+    allow, bits, by_product, crl, digest, fixed, floors, hex_bytes, identity, integer, masks, measurements,
+    migration_agent, minimum, report_version, tcb, text, version, versions, vmpl,
 };
 
 /// A policy file, read completely.
@@ -30,19 +32,20 @@ pub struct Policy {
     pub(crate) guest_policy: GuestPolicyRules,
     pub(crate) vmpl: Rule<Allow<u32>>,
     pub(crate) tcb: TcbRules,
-    pub(crate) firmware_version: Rule<Minimum<Version<3>>>,
-    pub(crate) platform_info: Rule<Bits>,
-    pub(crate) mitigations: Rule<PerProduct<Masks>>,
+    pub(crate) firmware_version: Rule<PerProduct<Minimum<Version<3>>>>,
+    pub(crate) platform_info: Rule<PerProduct<Bits>>,
+    pub(crate) mitigations: Rule<PerProduct<Minimum<Masks>>>,
     pub(crate) id_key: Rule<Allow<Bytes<48>>>,
     pub(crate) author_key: Rule<Allow<Bytes<48>>>,
     pub(crate) family_id: Rule<Allow<Bytes<16>>>,
     pub(crate) image_id: Rule<Allow<Bytes<16>>>,
     pub(crate) guest_svn: Rule<Minimum<u32>>,
-    pub(crate) report_id_ma: Rule<Fixed>,
+    pub(crate) report_id: Rule<Allow<Bytes<32>>>,
+    pub(crate) report_id_ma: Rule<MigrationAgent>,
     pub(crate) measurement: Rule<Measurements>,
     pub(crate) host_data: Rule<Allow<Bytes<32>>>,
     pub(crate) report_data: Rule<Fixed>,
-    pub(crate) crl: Rule<Fixed>,
+    pub(crate) crl: Rule<StaleBudget>,
     pub(crate) vlek_csp: Rule<Allow<String>>,
     pub(crate) instance_identity: Rule<Identity>,
     pub(crate) gpu_evidence: Rule<Fixed>,
@@ -56,16 +59,16 @@ pub(crate) struct GuestPolicyRules {
     pub(crate) smt: Rule<Fixed>,
     pub(crate) single_socket: Rule<Fixed>,
     pub(crate) abi: Rule<Minimum<Version<2>>>,
-    pub(crate) features: Rule<Bits>,
+    pub(crate) features: Rule<PerProduct<Bits>>,
 }
 
 /// Rules about the four TCB versions of a report.
 #[derive(Clone, Debug)]
 pub(crate) struct TcbRules {
-    pub(crate) reported: Rule<PerProduct<Tcb>>,
-    pub(crate) committed: Rule<PerProduct<Tcb>>,
-    pub(crate) launch: Rule<PerProduct<Tcb>>,
-    pub(crate) current: Rule<PerProduct<Tcb>>,
+    pub(crate) reported: Rule<PerProduct<Minimum<Tcb>>>,
+    pub(crate) committed: Rule<PerProduct<Minimum<Tcb>>>,
+    pub(crate) launch: Rule<PerProduct<Minimum<Tcb>>>,
+    pub(crate) current: Rule<PerProduct<Minimum<Tcb>>>,
     pub(crate) committed_is_current: Rule<Fixed>,
     pub(crate) ordered: Rule<Fixed>,
 }
@@ -101,23 +104,24 @@ impl Policy {
         Self {
             sha256,
             products: Product::ALL.map(|product| (product, file.chips(product))),
-            report_version: file.always_on("report_version", allow(integer)),
+            report_version: file.always_on("report_version", allow(report_version)),
             guest_policy: GuestPolicyRules::read(file),
-            vmpl: file.rule("vmpl", allow(integer)),
+            vmpl: file.rule("vmpl", allow(vmpl)),
             tcb: TcbRules::read(file),
-            firmware_version: file.rule("firmware_version", minimum(version)),
-            platform_info: file.rule("platform_info", bits(PLATFORM)),
-            mitigations: file.rule("mitigations", masks),
-            id_key: file.rule("id_key", allow(hex_bytes)),
-            author_key: file.rule("author_key", allow(hex_bytes)),
+            firmware_version: file.rule("firmware_version", versions),
+            platform_info: file.rule("platform_info", by_product(bits(PLATFORM))),
+            mitigations: file.rule("mitigations", floors(masks)),
+            id_key: file.rule("id_key", allow(digest)),
+            author_key: file.rule("author_key", allow(digest)),
             family_id: file.rule("family_id", allow(hex_bytes)),
             image_id: file.rule("image_id", allow(hex_bytes)),
             guest_svn: file.rule("guest_svn", minimum(integer)),
-            report_id_ma: file.rule("report_id_ma", fixed("forbid")),
+            report_id: file.rule("report_id", allow(hex_bytes)),
+            report_id_ma: file.rule("report_id_ma", migration_agent),
             measurement: file.rule("measurement", measurements),
             host_data: file.rule("host_data", allow(hex_bytes)),
             report_data: file.rule("report_data", fixed("require")),
-            crl: file.rule("crl", fixed("require")),
+            crl: file.rule("crl", crl),
             vlek_csp: file.rule("vlek.csp", allow(text)),
             instance_identity: file.rule("instance.identity", identity),
             gpu_evidence: file.rule("gpu_evidence", fixed("require")),
@@ -133,7 +137,7 @@ impl GuestPolicyRules {
             smt: file.rule("guest_policy.smt", fixed("forbid")),
             single_socket: file.rule("guest_policy.single_socket", fixed("require")),
             abi: file.rule("guest_policy.abi", minimum(version)),
-            features: file.rule("guest_policy.features", bits(FEATURES)),
+            features: file.rule("guest_policy.features", by_product(bits(FEATURES))),
         }
     }
 }
@@ -141,10 +145,10 @@ impl GuestPolicyRules {
 impl TcbRules {
     fn read(file: &mut Reader) -> Self {
         Self {
-            reported: file.rule("tcb.reported", floors),
-            committed: file.rule("tcb.committed", floors),
-            launch: file.rule("tcb.launch", floors),
-            current: file.rule("tcb.current", floors),
+            reported: file.rule("tcb.reported", floors(tcb)),
+            committed: file.rule("tcb.committed", floors(tcb)),
+            launch: file.rule("tcb.launch", floors(tcb)),
+            current: file.rule("tcb.current", floors(tcb)),
             committed_is_current: file.rule("tcb.committed_is_current", fixed("require")),
             ordered: file.rule("tcb.ordered", fixed("require")),
         }

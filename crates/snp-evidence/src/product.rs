@@ -30,6 +30,14 @@ impl Product {
         }
     }
 
+    /// The name of a line that AMD documents, but whose root key this version does not know.
+    pub(crate) fn unsupported_line(family: u8, model: u8) -> Option<&'static str> {
+        match (family, model) {
+            (0x1A, 0x50..=0x57 | 0x90..=0xAF | 0xC0..=0xC7) => Some("venice"),
+            _ => None,
+        }
+    }
+
     /// The name inside AMD's certificate subjects.
     pub(crate) fn amd_name(self) -> &'static str {
         match self {

@@ -1,4 +1,5 @@
 //! The attestation report: 1184 bytes, versions 2 to 5 (AMD 56860, SNP firmware ABI, `ATTESTATION_REPORT`).
+//! Versions 3 and 4 share a layout; version 2 has no CPUID, version 5 adds the mitigation vectors.
 //!
 //! Integers are little-endian. Whatever the version reserves has to be zero, so that nothing can hide in a
 //! report and later versions are not read as earlier ones.
@@ -10,6 +11,8 @@ use crate::{product::Product, tcb::RawTcb};
 pub(crate) const REPORT_SIZE: usize = 0x4A0;
 /// The signature covers the bytes before this offset.
 pub(crate) const SIGNED_SIZE: usize = 0x2A0;
+/// VMPL of a report that the host asked for (`SNP_HV_REPORT_REQ`); its `report_data` is zero.
+pub(crate) const HOST_REQUESTED: u32 = u32::MAX;
 /// R and S stand in slots of 72 bytes, of which P-384 uses 48.
 const SIGNATURE_SLOT_PADDING: usize = 24;
 
@@ -33,6 +36,8 @@ pub(crate) struct Report {
     pub(crate) host_data: [u8; 32],
     pub(crate) id_key_digest: [u8; 48],
     pub(crate) author_key_digest: [u8; 48],
+    pub(crate) report_id: [u8; 32],
+    /// The migration agent's; all ones without one.
     pub(crate) report_id_ma: [u8; 32],
     pub(crate) reported_tcb: RawTcb,
     /// Family and model; reports of version 2 have none.
@@ -110,7 +115,7 @@ impl Report {
             policy: GuestPolicy::checked(r.u64()?)?,
             family_id: r.take()?,
             image_id: r.take()?,
-            vmpl: r.u32()?,
+            vmpl: r.vmpl()?,
             signature_algo: r.u32()?,
             current_tcb: RawTcb(r.take()?),
             platform_info: r.u64()?,
@@ -120,7 +125,8 @@ impl Report {
             host_data: r.take()?,
             id_key_digest: r.take()?,
             author_key_digest: r.take()?,
-            report_id_ma: r.report_ids()?,
+            report_id: r.take()?,
+            report_id_ma: r.take()?,
             reported_tcb: RawTcb(r.take()?),
             cpuid: r.cpuid(version)?,
             chip_id: r.take()?,
@@ -253,10 +259,12 @@ impl Reader<'_> {
         Ok(KeyInfo(value))
     }
 
-    /// The report's own id says nothing to a verifier; the migration agent's does.
-    fn report_ids(&mut self) -> Result<[u8; 32], StructureError> {
-        let _own: [u8; 32] = self.take()?;
-        self.take()
+    /// The four levels, or [`HOST_REQUESTED`].
+    fn vmpl(&mut self) -> Result<u32, StructureError> {
+        match self.u32()? {
+            vmpl @ (0..=3 | HOST_REQUESTED) => Ok(vmpl),
+            value => Err(StructureError::Bits { field: "VMPL", value: value.into() }),
+        }
     }
 
     fn cpuid(&mut self, version: u32) -> Result<Option<(u8, u8)>, StructureError> {

@@ -127,6 +127,13 @@ impl ReportData {
         Self(out)
     }
 
+    /// A digest and 32 zero bytes: a form that is only compared, never asked for, so not public.
+    pub(crate) fn of_sha256(digest: &[u8; 32]) -> Self {
+        let mut out = [0; 64];
+        out.iter_mut().zip(digest).for_each(|(slot, byte)| *slot = *byte);
+        Self(out)
+    }
+
     /// The bytes for the secure processor.
     pub fn as_bytes(&self) -> &[u8; 64] {
         &self.0

@@ -1,16 +1,19 @@
 //! Who may vouch: AMD's pinned keys, or those of one simulator run.
 #![expect(clippy::similar_names, reason = "ARK, ASK and ASVK are AMD's names")]
 
+use std::sync::Arc;
+
 use sev::certs::snp::builtin;
 use x509_parser::pem::Pem;
 
-use crate::{certificate::Certificate, product::Product, verify::sha256};
+use crate::{certificate::Certificate, memory::ChainMemory, product::Product, verify::sha256};
 
 /// Pinned certificates per product: AMD's, or a simulator's. Never a mix.
 #[derive(Clone, Debug)]
 pub struct TrustRoots {
     simulated: bool,
     sets: Vec<RootSet>,
+    pub(crate) memory: Arc<ChainMemory>,
 }
 
 /// The pinned certificates of one product.
@@ -49,7 +52,7 @@ pub enum RootsError {
 impl TrustRoots {
     /// AMD's keys for Milan, Genoa and Turin.
     pub fn amd() -> Self {
-        Self { simulated: false, sets: vec![milan(), genoa(), turin()] }
+        Self::new(false, vec![milan(), genoa(), turin()])
     }
 
     /// The keys of one simulator run: PEM certificates `ARK-<P>`, `SEV-<P>`, `SEV-VLEK-<P>` of one product.
@@ -72,10 +75,21 @@ impl TrustRoots {
         match (ark, ask, asvk) {
             (Some((p1, ark)), Some((p2, ask)), Some((p3, asvk))) if p1 == p2 && p2 == p3 => {
                 let pins = Pins { ark: sha256(&ark), ask: sha256(&ask), asvk: sha256(&asvk) };
-                Ok(Self { simulated: true, sets: vec![RootSet { product: p1, ark, ask, pins }] })
+                Ok(Self::new(true, vec![RootSet { product: p1, ark, ask, pins }]))
             }
             _ => Err(RootsError::Incomplete),
         }
+    }
+
+    fn new(simulated: bool, sets: Vec<RootSet>) -> Self {
+        Self { simulated, sets, memory: Arc::new(ChainMemory::new(0)) }
+    }
+
+    /// Remembers the latest `chains` whose signatures were good, so that these are not computed again; clones share
+    /// the memory. Dates, revocation and the report itself are judged anew each time. Without this, nothing is kept.
+    #[must_use]
+    pub fn remembering(self, chains: usize) -> Self {
+        Self { memory: Arc::new(ChainMemory::new(chains)), ..self }
     }
 
     /// Whether these are a simulator's.

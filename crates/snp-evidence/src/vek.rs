@@ -14,6 +14,9 @@ const TEE: &[u8] = &[3, 2];
 const SNP: &[u8] = &[3, 3];
 const MICROCODE: &[u8] = &[3, 8];
 const FMC: &[u8] = &[3, 9];
+/// Levels that no product uses so far; on Milan and Genoa 3.4 to 3.7, on Turin 3.5 to 3.7.
+const RESERVED: [&[u8]; 4] = [&[3, 4], &[3, 5], &[3, 6], &[3, 7]];
+const LEVELS: [&[u8]; 5] = [BOOTLOADER, TEE, SNP, MICROCODE, FMC];
 const HWID: &[u8] = &[4];
 const CSP_ID: &[u8] = &[5];
 
@@ -33,30 +36,31 @@ pub(crate) struct VekFacts<'a> {
 pub(crate) enum VekError {
     #[error("AMD extension {0} is missing")]
     Missing(&'static str),
-    #[error("AMD extension {0} stands twice")]
-    Duplicate(&'static str),
     #[error("AMD extension {0} is not DER of its type")]
     Encoding(&'static str),
+    #[error("certificate structure version {0} is unknown")]
+    StructVersion(u8),
+    #[error("a level of an unknown firmware part, or a reserved level that is not zero")]
+    Level,
 }
 
 impl<'a> VekFacts<'a> {
     pub(crate) fn of(certificate: &'a Certificate<'_>) -> Result<Self, VekError> {
         let amd = Amd(certificate.extensions());
-        amd.integer(STRUCT_VERSION, "struct version")?;
+        amd.check_structure()?;
         let tcb = Tcb {
-            fmc: amd.value(FMC, "fmc")?.map(|value| integer(value, "fmc")).transpose()?,
+            fmc: amd.value(FMC).map(|value| integer(value, "fmc")).transpose()?,
             bootloader: amd.integer(BOOTLOADER, "bootloader")?,
             tee: amd.integer(TEE, "tee")?,
             snp: amd.integer(SNP, "snp")?,
             microcode: amd.integer(MICROCODE, "microcode")?,
         };
-        let product_name =
-            amd.value(PRODUCT_NAME, "product name")?.ok_or(VekError::Missing("product name"))?;
+        let product_name = amd.value(PRODUCT_NAME).ok_or(VekError::Missing("product name"))?;
         Ok(Self {
             product_name: ia5(product_name, "product name")?,
             tcb,
-            hwid: amd.value(HWID, "hwid")?,
-            csp_id: amd.value(CSP_ID, "csp id")?.map(|value| ia5(value, "csp id")).transpose()?,
+            hwid: amd.value(HWID),
+            csp_id: amd.value(CSP_ID).map(|value| ia5(value, "csp id")).transpose()?,
         })
     }
 }
@@ -64,14 +68,30 @@ impl<'a> VekFacts<'a> {
 struct Amd<'a, 'der>(&'a [X509Extension<'der>]);
 
 impl<'a> Amd<'a, '_> {
-    fn value(&self, id: &[u8], name: &'static str) -> Result<Option<&'a [u8]>, VekError> {
-        let mut found = self.0.iter().filter(|ext| ext.oid.as_bytes().strip_prefix(AMD_ARC) == Some(id));
-        let first = found.next().map(|extension| extension.value);
-        if found.next().is_some() { Err(VekError::Duplicate(name)) } else { Ok(first) }
+    /// Object ids below AMD's arc, each with its value; none stands twice in a certificate of sound form.
+    fn all(&self) -> impl Iterator<Item = (&[u8], &'a [u8])> {
+        self.0.iter().filter_map(|ext| Some((ext.oid.as_bytes().strip_prefix(AMD_ARC)?, ext.value)))
+    }
+
+    fn value(&self, id: &[u8]) -> Option<&'a [u8]> {
+        self.all().find(|(found, _)| *found == id).map(|(_, value)| value)
     }
 
     fn integer(&self, id: &[u8], name: &'static str) -> Result<u8, VekError> {
-        integer(self.value(id, name)?.ok_or(VekError::Missing(name))?, name)
+        integer(self.value(id).ok_or(VekError::Missing(name))?, name)
+    }
+
+    /// Levels that we do not know could be below any floor, so that a certificate with one says too little.
+    fn check_structure(&self) -> Result<(), VekError> {
+        match self.integer(STRUCT_VERSION, "struct version")? {
+            0 | 1 => {}
+            version => return Err(VekError::StructVersion(version)),
+        }
+        let sound = |(id, value): (&[u8], &[u8])| {
+            LEVELS.contains(&id) || (RESERVED.contains(&id) && integer(value, "reserved") == Ok(0))
+        };
+        let mut levels = self.all().filter(|(id, _)| id.first() == Some(&3));
+        if levels.all(sound) { Ok(()) } else { Err(VekError::Level) }
     }
 }
 

@@ -22,7 +22,8 @@ use crate::{
 pub struct VerifiedReport(ReportFacts);
 
 /// A stored report that passed the core checks and the policy. It proves neither freshness nor a channel,
-/// so that nothing may be served on the strength of it. Only [`examine`] makes one.
+/// so that nothing may be served on the strength of it. Only [`examine`] and
+/// [`examine_vouching`] make one.
 #[derive(Debug)]
 pub struct ExaminedReport(ReportFacts);
 
@@ -58,14 +59,27 @@ pub fn examine(
     judge(&Subject::new(evidence, roots, policy, None, now), checks::report()).map(ExaminedReport)
 }
 
+/// As [`examine`], and `report_data` has to be SHA-256 of `vouched` and then zeros, whatever the policy says of it: a
+/// paravisor commits so to data of its own. Freshness and channel are the caller's to judge.
+pub fn examine_vouching(
+    evidence: &Evidence,
+    roots: &TrustRoots,
+    policy: &Policy,
+    vouched: &[u8],
+    now: UnixTime,
+) -> Result<ExaminedReport, Refusal> {
+    let expected = ReportData::of_sha256(&sha256(vouched));
+    judge(&Subject::new(evidence, roots, policy, Some(expected), now), checks::report()).map(ExaminedReport)
+}
+
 /// Runs `checks` and gathers the facts; shared with `appraise`, which adds checks of its own.
 pub(crate) fn judge<'c>(
     subject: &Subject<'_>,
     checks: impl Iterator<Item = &'c check::Check>,
 ) -> Result<ReportFacts, Refusal> {
     let checks = check::run(checks, subject)?;
-    match (&subject.report, subject.product) {
-        (Ok(report), Some(product)) => Ok(ReportFacts {
+    match (&subject.report, subject.product()) {
+        (Ok(report), Ok(product)) => Ok(ReportFacts {
             report: report.clone(),
             product,
             simulated: subject.evidence.format == EvidenceFormat::SimulatedAmdSevSnp,
@@ -73,7 +87,7 @@ pub(crate) fn judge<'c>(
             checks,
         }),
         // Both have a core check of their own, so this arm is out of reach; it refuses all the same.
-        (Err(_), _) | (_, None) => {
+        (Err(_), _) | (_, Err(_)) => {
             Err(check::unreadable(checks::report(), check::Finding::of(false, "nothing", "a report")))
         }
     }

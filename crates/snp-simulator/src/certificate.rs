@@ -149,6 +149,17 @@ impl Authority {
         sign(&self.key, &der::sequence(&parts), Trailer::Default)
     }
 
+    /// Signs what a certificate or list of ours says, once more after `edit`.
+    pub(crate) fn sign_again(
+        &self,
+        der: &[u8],
+        edit: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Vec<u8>, SimError> {
+        let mut to_be_signed = der::first_inside(der).to_vec();
+        edit(&mut to_be_signed);
+        sign(&self.key, &to_be_signed, Trailer::Default)
+    }
+
     fn authority_key_id(&self) -> Vec<u8> {
         extension(AUTHORITY_KEY_ID, &der::sequence(&[der::tlv(0x80, &key_id(&self.key))]))
     }

@@ -16,6 +16,19 @@ pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The first element inside this one; nothing where there is none.
+pub(crate) fn first_inside(der: &[u8]) -> &[u8] {
+    let inside = |der: &[u8]| match der {
+        [_, 0x82, high, low, ..] => (4, usize::from(u16::from_be_bytes([*high, *low]))),
+        [_, 0x81, length, ..] => (3, usize::from(*length)),
+        [_, length, ..] => (2, usize::from(*length)),
+        _ => (0, 0),
+    };
+    let content = der.get(inside(der).0..).unwrap_or_default();
+    let (header, length) = inside(content);
+    content.get(..header + length).unwrap_or_default()
+}
+
 pub(crate) fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
     tlv(0x30, &parts.concat())
 }
@@ -120,6 +133,15 @@ mod tests {
         assert_eq!(tlv(4, &[7; 127])[..2], [4, 127]);
         assert_eq!(tlv(4, &[7; 128])[..3], [4, 0x81, 128]);
         assert_eq!(tlv(4, &[7; 0x1234])[..4], [4, 0x82, 0x12, 0x34]);
+    }
+
+    #[test]
+    fn the_first_element_is_found_behind_every_form_of_length() {
+        for length in [1, 200, 400] {
+            let first = tlv(4, &vec![7; length]);
+            assert_eq!(first_inside(&sequence(&[first.clone(), null()])), first);
+        }
+        assert_eq!(first_inside(&[0x30, 5]), [0_u8; 0]);
     }
 
     #[test]

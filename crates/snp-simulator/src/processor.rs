@@ -97,6 +97,10 @@ impl SecureProcessor {
         Ok(report)
     }
 
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
     /// The generation.
     pub fn product(&self) -> Product {
         self.machine.product

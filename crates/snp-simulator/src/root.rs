@@ -58,6 +58,26 @@ impl SimulatedRoot {
         self.make(chip, SigningKey::Vlek, &self.asvk, "SEV-VLEK", &extensions)
     }
 
+    /// The same chip with a VEK that says something else: `edit` changes the signed part of the certificate, which
+    /// its issuer then signs. For forgeries.
+    pub fn reissue(
+        &self,
+        processor: &SecureProcessor,
+        edit: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<SecureProcessor, SimError> {
+        let issuer = match processor.signing_key() {
+            SigningKey::Vcek => &self.ask,
+            SigningKey::Vlek => &self.asvk,
+        };
+        let vek = issuer.sign_again(processor.vek_der(), edit)?;
+        SecureProcessor::boot(Machine { vek, ..processor.machine().clone() })
+    }
+
+    /// A list of [`Self::crl`] that says something else, signed by the ARK all the same. For forgeries.
+    pub fn reissue_crl(&self, crl: &[u8], edit: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u8>, SimError> {
+        self.ark.sign_again(crl, edit)
+    }
+
     /// A CRL under the ARK naming these serials of intermediates, good until `next_update`.
     pub fn crl(&self, revoked: &[u64], this_update: i64, next_update: i64) -> Result<Vec<u8>, SimError> {
         self.ark.revocation_list(revoked, Validity { not_before: this_update, not_after: next_update })

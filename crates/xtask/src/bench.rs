@@ -7,7 +7,9 @@ use anyhow::{Result, bail};
 use crate::shell::{binaries, cargo, output, run, workspace};
 
 /// Each is an example of that name in the crate beside it.
-const BENCHES: &[(&str, &str)] = &[("verify", "snp-evidence")];
+const BENCHES: &[(&str, &str)] = &[("gate", E2E), ("stream", E2E), ("verify", "snp-evidence")];
+/// Examples of this crate start the services on simulated hardware.
+const E2E: &str = "e2e";
 
 /// Runs one benchmark; it prints a table and writes `target/bench/NAME.json`.
 pub(crate) fn run_named(name: &str) -> Result<()> {
@@ -16,6 +18,9 @@ pub(crate) fn run_named(name: &str) -> Result<()> {
         bail!("no benchmark {name:?}; there is: {}", known.join(", "));
     };
     let file = binaries()?.with_file_name("bench").join(format!("{name}.json"));
+    if *package == E2E {
+        run(&mut cargo(&["build", "--locked", "--release", "--package", "dev-stack", "--bins"]))?;
+    }
     let example = ["run", "--locked", "--release", "--package", package, "--example", name, "--"];
     run(cargo(&example).arg(commit()?).arg(file))
 }
@@ -34,7 +39,8 @@ mod tests {
     #[test]
     fn each_benchmark_is_there_and_no_other_runs() {
         for (name, package) in BENCHES {
-            assert!(workspace().join(format!("crates/{package}/examples/{name}.rs")).is_file(), "{name}");
+            let file = |end| workspace().join(format!("crates/{package}/examples/{name}{end}")).is_file();
+            assert!(file(".rs") || file("/main.rs"), "{name}");
         }
         let error = run_named("absent").unwrap_err().to_string();
         assert!(BENCHES.iter().all(|(name, _)| error.contains(name)), "{error}");

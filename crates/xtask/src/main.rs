@@ -27,7 +27,7 @@ enum Command {
     Ci,
     /// A benchmark with its baseline in the same run.
     Bench {
-        /// Which one: verify.
+        /// Which one: gate, stream, verify.
         name: String,
     },
     /// A run against something we did not write, which is installed first.

@@ -27,7 +27,7 @@ fn examined(measurement: Option<&str>) -> Option<ExaminedReport> {
 }
 
 fn said(report: &ExaminedReport, context: Context) -> (Verdict, u8) {
-    let judgement = of(Ok(&**report), context);
+    let judgement = of(Ok::<_, &snp_evidence::Refusal>(&**report), context);
     (judgement.verdict, judgement.exit_code())
 }
 

@@ -8,9 +8,11 @@
     reason = "a test that cannot go on should say so at once"
 )]
 
+mod azure;
 mod chat;
 mod gateway;
 mod live;
+mod measure;
 mod protos;
 mod real;
 mod stored;

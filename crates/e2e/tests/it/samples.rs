@@ -55,6 +55,8 @@ fn every_sample_shows_every_key_and_no_other() {
     let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
     write("policy.toml", sample("policy.toml"));
     write("measured.toml", sample("measured.toml"));
+    let collector = rcgen::generate_simple_self_signed(["collector.example.org".to_owned()]).unwrap();
+    write("collector-ca.pem", collector.cert.pem());
     for role in Role::ALL {
         write(&config(role), uncommented(&sample(&config(role))));
         // A key that no service knows would be an error, and one that is not there, a default.

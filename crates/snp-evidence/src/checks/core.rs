@@ -54,22 +54,29 @@ pub(super) fn vek_present(s: &Subject<'_>) -> Judged {
 
 pub(super) fn product(s: &Subject<'_>) -> Judged {
     let report = s.report()?;
-    let observed = match (s.product, report.cpuid) {
+    let product = s.product?;
+    let observed = match (product, report.cpuid) {
         (Some(product), _) => product.to_string(),
-        (None, Some((family, model))) => format!("CPU family {family:#x} model {model:#x}"),
+        (None, Some((family, model))) => {
+            let line = Product::unsupported_line(family, model).unwrap_or("unknown processor");
+            format!("{line}, CPU family {family:#x} model {model:#x}")
+        }
         (None, None) => "a report without CPU model, and no AMD issuer of its VEK".to_owned(),
     };
-    Ok(Finding::of(s.product.is_some(), observed, "milan, genoa or turin"))
+    Ok(Finding::of(product.is_some(), observed, "milan, genoa or turin"))
 }
 
-pub(super) fn tcb_reserved(s: &Subject<'_>) -> Judged {
-    let product = s.product()?;
-    let zero = s.report()?.tcbs().into_iter().all(|tcb| tcb.reserved_is_zero(product));
-    Ok(Finding::of(
-        zero,
-        if zero { "zero" } else { "not zero" },
-        format!("reserved TCB bytes of {product} zero"),
-    ))
+/// What only the product can tell to be reserved.
+pub(super) fn product_reserved(s: &Subject<'_>) -> Judged {
+    let (report, product) = (s.report()?, s.product()?);
+    let tcbs = report.tcbs().into_iter().all(|tcb| tcb.reserved_is_zero(product));
+    let chip_id = report.chip_id.iter().skip(report.chip_id_of(product).len()).all(|byte| *byte == 0);
+    let observed = match (tcbs, chip_id) {
+        (true, true) => "zero",
+        (false, _) => "bytes of a TCB are not zero",
+        (true, false) => "bytes behind the chip id are not zero",
+    };
+    Ok(Finding::of(tcbs && chip_id, observed, format!("bytes that {product} reserves zero")))
 }
 
 /// The ARK and ASK that we carry; an ASVK comes along and is compared by `chain.offered_ca`.
@@ -87,9 +94,8 @@ pub(super) fn pinned_root(s: &Subject<'_>) -> Judged {
 
 pub(super) fn offered_ca(s: &Subject<'_>) -> Judged {
     let stranger = chain::offered_stranger(&s.evidence.endorsements, s.root_set()?);
-    let observed =
-        stranger.map_or_else(|| "none or pinned".to_owned(), |which| format!("{which} is another one"));
-    Ok(Finding::of(stranger.is_none(), observed, "pinned CA certificates only"))
+    let expected = "pinned CA certificates only, the VEK's own issuer among them";
+    Ok(Finding::of(stranger.is_none(), stranger.unwrap_or("none or pinned"), expected))
 }
 
 pub(super) fn asvk_present(s: &Subject<'_>) -> Judged {
@@ -102,10 +108,9 @@ pub(super) fn asvk_present(s: &Subject<'_>) -> Judged {
 
 pub(super) fn chain_form(s: &Subject<'_>) -> Judged {
     let expected = "X.509 v3, RSASSA-PSS with SHA-384";
-    Ok(match s.chain.as_ref() {
-        Some(Ok(_)) => Finding::of(true, expected, expected),
-        Some(Err(error)) => Finding::of(false, error, expected),
-        None => Finding::of(false, "no complete chain", expected),
+    Ok(match s.chain.as_ref().map_err(|missing| *missing)? {
+        Ok(_) => Finding::of(true, expected, expected),
+        Err(error) => Finding::of(false, error, expected),
     })
 }
 
@@ -127,10 +132,13 @@ pub(super) fn chain_dates(s: &Subject<'_>) -> Judged {
 }
 
 pub(super) fn chain_signatures(s: &Subject<'_>) -> Judged {
-    let unsigned = s.chain()?.unsigned();
-    let observed =
-        unsigned.map_or_else(|| "3 valid".to_owned(), |which| format!("{which} is not signed by its issuer"));
-    Ok(Finding::of(unsigned.is_none(), observed, "ARK, its issuer certificate and the VEK signed"))
+    let chain = s.chain()?;
+    let signed = s.roots.memory.recall(|| chain.id(), || chain.unsigned().map_or(Ok(()), Err));
+    let expected = "ARK, its issuer certificate and the VEK signed";
+    Ok(match signed {
+        Ok(()) => Finding::of(true, "3 valid", expected),
+        Err(which) => Finding::of(false, format!("{which} is not signed by its issuer"), expected),
+    })
 }
 
 pub(super) fn vek_form(s: &Subject<'_>) -> Judged {
@@ -159,16 +167,18 @@ pub(super) fn vek_tcb(s: &Subject<'_>) -> Judged {
     Ok(Finding::of(certified == reported, format!("certified {certified}"), format!("reported {reported}")))
 }
 
-/// A VCEK is one chip's; a VLEK is one provider's and says nothing about the chip.
+/// A VCEK is one chip's; a VLEK is one provider's and says nothing about the chip. The id of a chip stands raw in
+/// the certificate, 64 or 8 bytes, and is compared as it stands. A host that masks it (`MASK_CHIP_ID`) leaves zeros,
+/// which are no chip's.
 pub(super) fn vek_hwid(s: &Subject<'_>) -> Judged {
     let (report, product, facts) = (s.report()?, s.product()?, facts(s)?);
+    let chip = report.chip_id_of(product);
     match s.vek()? {
         Vek::Vcek(_) => {
-            let chip = report.chip_id_of(product);
-            let rest_is_zero = report.chip_id.iter().skip(chip.len()).all(|byte| *byte == 0);
-            let met = facts.hwid == Some(chip) && rest_is_zero && facts.csp_id.is_none();
+            let met = facts.hwid == Some(chip) && facts.csp_id.is_none();
             let observed = facts.hwid.map_or_else(|| "no HWID".to_owned(), hex::encode);
-            Ok(Finding::of(met, observed, format!("chip {} and no provider", hex::encode(chip))))
+            let masked = if chip.iter().all(|byte| *byte == 0) { ", masked by the host," } else { "" };
+            Ok(Finding::of(met, observed, format!("chip {}{masked} and no provider", hex::encode(chip))))
         }
         Vek::Vlek(_) => {
             let met = facts.hwid.is_none() && facts.csp_id.is_some();

@@ -4,8 +4,8 @@ use super::{Subject, core};
 use crate::{
     check::{Finding, Judged},
     evidence::Vek,
-    policy::{Bytes, Chips, PerProduct, Rule, Version},
-    report::{Firmware, Report},
+    policy::{Bits, Bytes, Chips, Minimum, PerProduct, Rule, Version},
+    report::{Firmware, HOST_REQUESTED, Mitigations, Report},
     tcb::{RawTcb, Tcb},
 };
 
@@ -61,13 +61,16 @@ pub(super) fn abi(s: &Subject<'_>) -> Judged {
 }
 
 pub(super) fn features(s: &Subject<'_>) -> Judged {
-    let bits = s.report()?.policy.0;
-    s.policy.guest_policy.features.judge(format!("{bits:#x}"), |wanted| wanted.met_by(bits))
+    let (product, bits) = (s.product()?, s.report()?.policy.0);
+    let rule = &s.policy.guest_policy.features;
+    rule.judge(format!("{bits:#x}"), |wanted| wanted.met_by(product, |wanted| wanted.met_by(bits)))
 }
 
 pub(super) fn vmpl(s: &Subject<'_>) -> Judged {
     let vmpl = s.report()?.vmpl;
-    s.policy.vmpl.judge(vmpl, |allowed| allowed.has(&vmpl))
+    let observed =
+        if vmpl == HOST_REQUESTED { "the host asked, not the guest".to_owned() } else { vmpl.to_string() };
+    s.policy.vmpl.judge(observed, |allowed| allowed.has(&vmpl))
 }
 
 pub(super) fn tcb_reported(s: &Subject<'_>) -> Judged {
@@ -86,9 +89,9 @@ pub(super) fn tcb_current(s: &Subject<'_>) -> Judged {
     floor(s, &s.policy.tcb.current, |report| report.current_tcb)
 }
 
-fn floor(s: &Subject<'_>, rule: &Rule<PerProduct<Tcb>>, which: fn(&Report) -> RawTcb) -> Judged {
+fn floor(s: &Subject<'_>, rule: &Rule<PerProduct<Minimum<Tcb>>>, which: fn(&Report) -> RawTcb) -> Judged {
     let (product, tcb) = (s.product()?, s.tcb(which)?);
-    rule.judge(tcb, |floors| floors.0.get(&product).is_some_and(|floor| tcb.covers(*floor)))
+    rule.judge(tcb, |floors| floors.met_by(product, |floor| tcb.covers(floor.0)))
 }
 
 /// Firmware that is not committed can be rolled back under a running guest.
@@ -104,24 +107,32 @@ pub(super) fn committed_is_current(s: &Subject<'_>) -> Judged {
 }
 
 pub(super) fn tcb_ordered(s: &Subject<'_>) -> Judged {
+    let report = s.report()?;
     let (reported, committed) = (s.tcb(|report| report.reported_tcb)?, s.tcb(|report| report.committed_tcb)?);
     let (launch, current) = (s.tcb(|report| report.launch_tcb)?, s.tcb(|report| report.current_tcb)?);
-    let met = committed.covers(reported) && current.covers(committed) && current.covers(launch);
-    let observed = format!("reported {reported}; committed {committed}; launch {launch}; current {current}");
+    let met = committed.covers(reported)
+        && current.covers(committed)
+        && current.covers(launch)
+        && report.current_firmware >= report.committed_firmware;
+    let observed = format!(
+        "reported {reported}; committed {} {committed}; launch {launch}; current {} {current}",
+        report.committed_firmware, report.current_firmware
+    );
     s.policy.tcb.ordered.judge(observed, |_| met)
 }
 
 /// The committed version: what the host can go back to.
 pub(super) fn firmware_version(s: &Subject<'_>) -> Judged {
-    let Firmware { major, minor, build } = s.report()?.committed_firmware;
+    let (product, Firmware { major, minor, build }) = (s.product()?, s.report()?.committed_firmware);
     let version = Version([major, minor, build]);
-    s.policy.firmware_version.judge(version, |least| least.met_by(&version))
+    s.policy.firmware_version.judge(version, |least| least.met_by(product, |least| least.met_by(&version)))
 }
 
+/// Bits that no name is known for are refused: nobody could have demanded or forbidden them.
 pub(super) fn platform_info(s: &Subject<'_>) -> Judged {
-    let bits = s.report()?.platform_info;
-    let rule = &s.policy.platform_info;
-    rule.judge(format!("{bits:#x}"), |wanted| wanted.met_by(bits) && bits & !wanted.named() == 0)
+    let (product, bits) = (s.product()?, s.report()?.platform_info);
+    let met = |wanted: &Bits| wanted.met_by(bits) && bits & !wanted.named() == 0;
+    s.policy.platform_info.judge(format!("{bits:#x}"), |wanted| wanted.met_by(product, met))
 }
 
 pub(super) fn mitigations(s: &Subject<'_>) -> Judged {
@@ -131,10 +142,9 @@ pub(super) fn mitigations(s: &Subject<'_>) -> Judged {
         |found| format!("launch {:#x}, current {:#x}", found.launch, found.current),
     );
     s.policy.mitigations.judge(observed, |wanted| {
-        let both = wanted.0.get(&product).zip(found);
-        both.is_some_and(|(mask, found)| {
-            found.launch & mask.launch == mask.launch && found.current & mask.current == mask.current
-        })
+        let met =
+            |found: Mitigations| wanted.met_by(product, |masks| masks.0.met_by(found.launch, found.current));
+        found.is_some_and(met)
     })
 }
 
@@ -166,10 +176,14 @@ pub(super) fn guest_svn(s: &Subject<'_>) -> Judged {
     s.policy.guest_svn.judge(svn, |least| least.met_by(&svn))
 }
 
-/// All ones: no migration agent ever had this guest.
+pub(super) fn report_id(s: &Subject<'_>) -> Judged {
+    let id = Bytes(s.report()?.report_id);
+    s.policy.report_id.judge(id, |allowed| allowed.has(&id))
+}
+
 pub(super) fn report_id_ma(s: &Subject<'_>) -> Judged {
-    let id = s.report()?.report_id_ma;
-    s.policy.report_id_ma.judge(hex::encode(id), |_| id == [0xFF; 32])
+    let id = Bytes(s.report()?.report_id_ma);
+    s.policy.report_id_ma.judge(id, |wanted| wanted.met_by(&id))
 }
 
 pub(super) fn measurement(s: &Subject<'_>) -> Judged {
@@ -188,10 +202,6 @@ pub(super) fn vlek_csp(s: &Subject<'_>) -> Judged {
     }
     let provider = core::facts(s)?.csp_id.unwrap_or_default().to_owned();
     s.policy.vlek_csp.judge(&provider, |allowed| allowed.has(&provider))
-}
-
-pub(super) fn crl(s: &Subject<'_>) -> Judged {
-    s.policy.crl.judge("not read", |_| false)
 }
 
 pub(super) fn gpu_evidence(s: &Subject<'_>) -> Judged {

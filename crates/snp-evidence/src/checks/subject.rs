@@ -6,12 +6,14 @@ use crate::{
     chain::{self, Chain, ChainError},
     check::Unjudged,
     claims::{ClaimsError, RuntimeClaims},
+    envelope::FormError,
     evidence::{Evidence, Vek},
     manifest::{KeyManifest, ManifestError},
     policy::Policy,
     product::Product,
     report::{Report, StructureError},
     report_data::ReportData,
+    revocation::RevocationList,
     roots::{RootSet, TrustRoots},
     tcb::{RawTcb, Tcb},
     time::UnixTime,
@@ -25,9 +27,12 @@ pub(crate) struct Subject<'a> {
     pub(crate) expected: Option<ReportData>,
     pub(crate) now: UnixTime,
     pub(crate) report: Result<Report, StructureError>,
-    pub(crate) product: Option<Product>,
-    /// `None` as long as the product, its roots, the VEK or the VEK's issuer is missing.
-    pub(crate) chain: Option<Result<Chain<'a>, ChainError>>,
+    /// `None` for a processor that we do not know.
+    pub(crate) product: Result<Option<Product>, Unjudged>,
+    /// Or the check that told what is missing for it.
+    pub(crate) chain: Result<Result<Chain<'a>, ChainError>, Unjudged>,
+    /// `None` where the policy asks for no list, or none came along.
+    pub(crate) list: Option<Result<RevocationList<'a>, FormError>>,
     pub(crate) bundle: Option<BundlePart<'a>>,
 }
 
@@ -48,9 +53,10 @@ impl<'a> Subject<'a> {
         now: UnixTime,
     ) -> Self {
         let report = Report::parse(&evidence.report);
-        let product = report.as_ref().ok().and_then(|report| product_of(report, evidence, policy));
-        let chain = product.and_then(|product| roots.of(product)).and_then(|roots| chain_of(evidence, roots));
-        Self { evidence, roots, policy, expected, now, report, product, chain, bundle: None }
+        let product = product_of(&report, evidence);
+        let chain = known(product).and_then(|product| chain_of(evidence, roots, product));
+        let list = list_of(evidence, policy);
+        Self { evidence, roots, policy, expected, now, report, product, chain, list, bundle: None }
     }
 
     pub(crate) fn with_bundle(self, part: BundlePart<'a>) -> Self {
@@ -62,7 +68,7 @@ impl<'a> Subject<'a> {
     }
 
     pub(crate) fn product(&self) -> Result<Product, Unjudged> {
-        self.product.ok_or(Unjudged("report.product"))
+        known(self.product)
     }
 
     pub(crate) fn root_set(&self) -> Result<&'a RootSet, Unjudged> {
@@ -70,11 +76,15 @@ impl<'a> Subject<'a> {
     }
 
     pub(crate) fn vek(&self) -> Result<&'a Vek, Unjudged> {
-        self.evidence.endorsements.vek.as_ref().ok_or(Unjudged("collateral.vek"))
+        vek_of(self.evidence)
     }
 
     pub(crate) fn chain(&self) -> Result<&Chain<'a>, Unjudged> {
-        self.chain.as_ref().and_then(|chain| chain.as_ref().ok()).ok_or(Unjudged("chain.form"))
+        match &self.chain {
+            Ok(Ok(chain)) => Ok(chain),
+            Ok(Err(_)) => Err(Unjudged("chain.form")),
+            Err(missing) => Err(*missing),
+        }
     }
 
     pub(crate) fn tcb(&self, raw: fn(&Report) -> RawTcb) -> Result<Tcb, Unjudged> {
@@ -98,21 +108,41 @@ impl<'a> BundlePart<'a> {
     }
 }
 
-/// Reports of version 2 do not name their processor: the VEK's issuer does, if the policy accepts such
-/// reports at all.
-fn product_of(report: &Report, evidence: &Evidence, policy: &Policy) -> Option<Product> {
-    if let Some((family, model)) = report.cpuid {
-        return Product::from_cpuid(family, model);
+/// Reports of version 2 do not name their processor: the VEK's issuer does.
+fn product_of(
+    report: &Result<Report, StructureError>,
+    evidence: &Evidence,
+) -> Result<Option<Product>, Unjudged> {
+    match report.as_ref().map_err(|_| Unjudged("report.structure"))?.cpuid {
+        Some((family, model)) => Ok(Product::from_cpuid(family, model)),
+        None => vek_of(evidence).map(chain::product_of_issuer),
     }
-    let accepted = policy.report_version.demand().is_some_and(|versions| versions.has(&report.version));
-    evidence.endorsements.vek.as_ref().filter(|_| accepted).and_then(chain::product_of_issuer)
 }
 
-fn chain_of<'a>(evidence: &'a Evidence, roots: &'a RootSet) -> Option<Result<Chain<'a>, ChainError>> {
-    let vek = evidence.endorsements.vek.as_ref()?;
+fn known(product: Result<Option<Product>, Unjudged>) -> Result<Product, Unjudged> {
+    product?.ok_or(Unjudged("report.product"))
+}
+
+fn vek_of(evidence: &Evidence) -> Result<&Vek, Unjudged> {
+    evidence.endorsements.vek.as_ref().ok_or(Unjudged("collateral.vek"))
+}
+
+fn chain_of<'a>(
+    evidence: &'a Evidence,
+    roots: &'a TrustRoots,
+    product: Product,
+) -> Result<Result<Chain<'a>, ChainError>, Unjudged> {
+    let roots = roots.of(product).ok_or(Unjudged("chain.pinned_root"))?;
+    let vek = vek_of(evidence)?;
     let issuer = match vek {
         Vek::Vcek(_) => &roots.ask,
-        Vek::Vlek(_) => evidence.endorsements.asvk.as_ref()?,
+        Vek::Vlek(_) => evidence.endorsements.asvk.as_ref().ok_or(Unjudged("collateral.asvk"))?,
     };
-    Some(Chain::parse(roots, issuer, vek))
+    Ok(Chain::parse(roots, issuer, vek))
+}
+
+/// A list that the policy does not ask for costs nothing.
+fn list_of<'a>(evidence: &'a Evidence, policy: &Policy) -> Option<Result<RevocationList<'a>, FormError>> {
+    policy.crl.demand()?;
+    evidence.endorsements.crl.as_deref().map(RevocationList::parse)
 }

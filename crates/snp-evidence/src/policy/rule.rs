@@ -49,7 +49,7 @@ pub(crate) struct Allow<T>(pub(crate) Vec<T>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Minimum<T>(pub(crate) T);
 
-/// A value per product; a product that is not named is refused.
+/// A demand per product; a product that is not named is refused.
 #[derive(Clone, Debug)]
 pub(crate) struct PerProduct<T>(pub(crate) BTreeMap<Product, T>);
 
@@ -70,6 +70,21 @@ pub(crate) struct Bits {
 pub(crate) struct Masks {
     pub(crate) launch: u64,
     pub(crate) current: u64,
+}
+
+/// How many days a revocation list may be past its next update.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StaleBudget {
+    pub(crate) days: u8,
+}
+
+/// Whose migration agent a guest may have.
+#[derive(Clone, Debug)]
+pub(crate) enum MigrationAgent {
+    /// Nobody's: `REPORT_ID_MA` is all ones.
+    Forbidden,
+    /// The guests' with these report ids.
+    Allowed(Allow<Bytes<32>>),
 }
 
 /// Launch measurements and what they cover.
@@ -139,6 +154,33 @@ impl<T: PartialOrd> Minimum<T> {
     }
 }
 
+impl<T> PerProduct<T> {
+    pub(crate) fn met_by(&self, product: Product, met: impl FnOnce(&T) -> bool) -> bool {
+        self.0.get(&product).is_some_and(met)
+    }
+}
+
+impl Masks {
+    pub(crate) fn met_by(self, launch: u64, current: u64) -> bool {
+        launch & self.launch == self.launch && current & self.current == self.current
+    }
+}
+
+impl StaleBudget {
+    pub(crate) fn seconds(self) -> i64 {
+        i64::from(self.days) * 86_400
+    }
+}
+
+impl MigrationAgent {
+    pub(crate) fn met_by(&self, id: &Bytes<32>) -> bool {
+        match self {
+            Self::Forbidden => id.0 == [0xFF; 32],
+            Self::Allowed(ids) => ids.has(id),
+        }
+    }
+}
+
 impl Bits {
     pub(crate) fn met_by(&self, value: u64) -> bool {
         value & self.set == self.set && value & self.clear == 0
@@ -176,8 +218,37 @@ impl<T: fmt::Display> fmt::Display for Minimum<T> {
 
 impl<T: fmt::Display> fmt::Display for PerProduct<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("at least")?;
-        self.0.iter().try_for_each(|(product, value)| write!(f, " [{product}: {value}]"))
+        let demands: Vec<_> = self.0.iter().map(|(product, demand)| (product, demand.to_string())).collect();
+        match demands.as_slice() {
+            [] => f.write_str("nothing, no product is named"),
+            [(_, first), rest @ ..]
+                if demands.len() == Product::ALL.len() && rest.iter().all(|(_, demand)| demand == first) =>
+            {
+                f.write_str(first)
+            }
+            [(product, first), rest @ ..] => {
+                write!(f, "{product}: {first}")?;
+                rest.iter().try_for_each(|(product, demand)| write!(f, "; {product}: {demand}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for StaleBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.days {
+            0 => f.write_str("a list that is current"),
+            days => write!(f, "a list at most {days} days past its next update"),
+        }
+    }
+}
+
+impl fmt::Display for MigrationAgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forbidden => f.write_str("none, all ones"),
+            Self::Allowed(ids) => ids.fmt(f),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ fn the_committed_policies_parse_and_are_named_by_their_bytes() {
 fn an_empty_policy_misses_every_rule() {
     let problems = problems("");
     assert!(problems.iter().all(|problem| problem.ends_with("missing; every check has to be stated")));
-    assert_eq!(problems.len(), 34, "{problems:#?}");
+    assert_eq!(problems.len(), 35, "{problems:#?}");
 }
 
 #[test]
@@ -64,15 +64,31 @@ fn wrong_values_are_refused() {
     for (rule, value) in [
         ("report_version", "{ off = \"any\" }"),
         ("report_version", "[2]"),
+        ("report_version", "{ allow = [1] }"),
+        ("report_version", "{ allow = [6] }"),
         ("vmpl", "{ allow = [-1] }"),
+        ("vmpl", "{ allow = [4] }"),
         ("vmpl", "{ allow = [0], off = \"why\" }"),
         ("vmpl", "\"require\""),
         ("firmware_version", "{ minimum = \"1.55\" }"),
+        ("firmware_version", "{ minimum = \"+1.55.40\" }"),
+        ("firmware_version", "{ minimum = { venice = \"1.55.40\" } }"),
+        ("firmware_version", "{ minimum = { milan = \"1.55.40\", venice = \"1.55.40\" } }"),
         ("platform_info", "{ set = [\"colour\"], clear = [] }"),
         ("platform_info", "{ set = [\"smt\"], clear = [\"smt\"] }"),
         ("platform_info", "{ set = [\"smt\"] }"),
+        ("platform_info", "{ milan = { set = [\"smt\"] } }"),
+        ("platform_info", "{ milan = { set = [], clear = [] }, set = [], clear = [] }"),
         ("mitigations", "{ minimum = { turin = { launch = 1, current = 1 } } }"),
+        ("mitigations", "{ minimum = { turin = { launch = \"0x+1\", current = \"0x1\" } } }"),
+        ("mitigations", "{ minimum = { launch = \"0x1\", current = \"0x1\" } }"),
         ("id_key", "{ allow = [\"00\"] }"),
+        ("report_id", "\"require\""),
+        ("report_id_ma", "\"require\""),
+        ("report_id_ma", "{ allow = [\"00\"] }"),
+        ("crl", "\"forbid\""),
+        ("crl", "{ stale_days = 0 }"),
+        ("crl", "{ stale_days = 8 }"),
         ("guest_svn", "{ minimum = \"3\" }"),
         ("measurement", "{ allow = [] }"),
         ("measurement", "{ allow = [], covers = \"kernel-only\" }"),
@@ -91,6 +107,16 @@ fn wrong_values_are_refused() {
     ] {
         let changed = text.replacen(&line(rule), &format!("{rule} = {value}"), 1);
         assert_eq!(problems(&changed).len(), 1, "{rule} = {value}");
+    }
+}
+
+#[test]
+fn no_key_is_not_a_key() {
+    let zero = format!("{{ allow = [\"{}\"] }}", "00".repeat(48));
+    for rule in ["id_key", "author_key"] {
+        let text = policy_text("strict.toml")
+            .replace(&format!("{rule} = {{ off = \"names no deployment\" }}"), &format!("{rule} = {zero}"));
+        assert!(problems(&text)[0].contains("zero is no key's digest"), "{rule}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use serde_json::Value;
 use snp_evidence::{Endorsements, Evidence, EvidenceFormat, Policy, UnixTime, Vek};
 use x509_parser::pem::Pem;
 
@@ -17,6 +18,39 @@ pub(crate) fn captured() -> Option<PathBuf> {
         return None;
     }
     Some(folder)
+}
+
+/// The day the evidence was gathered; the clock for what could not be judged on any day.
+pub(crate) const REFERENCE: &str = "2026-11-23T00:00:00Z";
+
+/// A captured report's verdicts as its publisher recorded them.
+pub(crate) struct Recorded {
+    pub(crate) id: String,
+    pub(crate) cryptographic: String,
+    pub(crate) strict: String,
+    pub(crate) strict_today: String,
+    pub(crate) verify_at: UnixTime,
+}
+
+pub(crate) fn recorded() -> Option<Vec<Recorded>> {
+    let folder = captured()?;
+    let json = |path: PathBuf| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap();
+    let index = json(folder.join("index.json"));
+    let reports =
+        index["vectors"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "sev-snp-report");
+    let read = |entry: &Value| {
+        let id = entry["id"].as_str().unwrap().to_owned();
+        let notes = json(folder.join(&id).join("notes.json"));
+        let verdict = |key: &str| notes["expected_verdict"][key].as_str().unwrap_or("reject").to_owned();
+        Recorded {
+            cryptographic: verdict("cryptographic"),
+            strict: verdict("strict_policy"),
+            strict_today: verdict("strict_policy_at_2026_11_23"),
+            verify_at: at(notes["verify_at"].as_str().unwrap_or(REFERENCE)),
+            id,
+        }
+    };
+    Some(reports.map(read).collect())
 }
 
 /// One captured report with what lies beside it.

@@ -19,6 +19,8 @@ const SEED: [u8; 32] = [0x24; 32];
 /// Three RSA keys take seconds to make, so all tests share one root.
 pub(crate) static ROOT: LazyLock<SimulatedRoot> =
     LazyLock::new(|| SimulatedRoot::generate(Product::Turin, NOW.0 - 60).unwrap());
+/// The list of the day: it names a predecessor of the ASK, as AMD's for Genoa does.
+static LIST: LazyLock<Vec<u8>> = LazyLock::new(|| list(&[ROOT.ask_serial() + 7], -3_600, 40 * DAY));
 static CHIP: LazyLock<SecureProcessor> = LazyLock::new(|| ROOT.make_processor(&chip(1, TCB)).unwrap());
 
 pub(crate) fn chip(id: u8, tcb: Tcb) -> ChipSpec {
@@ -26,6 +28,13 @@ pub(crate) fn chip(id: u8, tcb: Tcb) -> ChipSpec {
     chip_id[..8].fill(id);
     ChipSpec { chip_id, cpuid: Product::Turin.cpuid(), tcb }
 }
+
+/// A list that names these serials, its dates in seconds from [`NOW`].
+pub(crate) fn list(revoked: &[u64], from: i64, next: i64) -> Vec<u8> {
+    ROOT.crl(revoked, NOW.0 + from, NOW.0 + next).unwrap()
+}
+
+pub(crate) const DAY: i64 = 86_400;
 
 pub(crate) fn roots() -> TrustRoots {
     TrustRoots::simulated(ROOT.root_pem().as_bytes()).unwrap()
@@ -120,7 +129,7 @@ pub(crate) fn evidence_of(processor: &SecureProcessor, report: Vec<u8>) -> Evide
         ask: Some(processor.ask_der().to_vec()),
         asvk,
         ark: Some(processor.ark_der().to_vec()),
-        crl: None,
+        crl: Some(LIST.clone()),
     };
     Evidence { format: EvidenceFormat::SimulatedAmdSevSnp, report, endorsements }
 }

@@ -19,11 +19,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("snp-evidence", &[]),
     ("health-token", &[]),
     ("snp-simulator", &[]),
+    ("launch-measurement", &[]),
+    ("azure-vtpm", &["snp-evidence"]),
     ("snp-platform", &["snp-evidence"]),
     ("collateral", &["snp-evidence"]),
     ("health-gate", &["health-token", "snp-evidence"]),
     ("attested-client", &["snp-evidence"]),
-    ("cube-cli", &["attested-client", "collateral", "snp-evidence"]),
+    ("cube-cli", &["attested-client", "azure-vtpm", "collateral", "launch-measurement", "snp-evidence"]),
     ("attestation-svc", &["collateral", "grpc-surface", "health-token", "snp-evidence", "snp-platform"]),
     ("inference-gateway", &["grpc-surface", "health-gate", "snp-evidence"]),
     ("backend-adapter", &["grpc-surface", "health-gate", "snp-evidence"]),
@@ -44,8 +46,9 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// What every crate but the pure ones may name.
 const EVERYBODY: &[&str] = &["mtls", "proto", "service-runtime"];
 /// Crates that know neither network, runtime, clock nor environment.
-const PURE: &[&str] = &["health-token", "proto", "snp-evidence", "snp-simulator", "xtask"];
-/// What the pure crates must not reach.
+const PURE: &[&str] =
+    &["azure-vtpm", "health-token", "launch-measurement", "proto", "snp-evidence", "snp-simulator", "xtask"];
+/// What the pure verifiers must not reach.
 const IMPURE: &[&str] = &["hyper", "prost", "tokio", "tonic"];
 /// What is shipped.
 const SHIPPED: &[&str] = &["attestation-svc", "backend-adapter", "cube-cli", "inference-gateway"];
@@ -92,7 +95,7 @@ impl Graph {
                     .map(|to| format!("{from} must not depend on {to}")),
             );
         }
-        for pure in ["health-token", "snp-evidence"] {
+        for pure in ["azure-vtpm", "health-token", "launch-measurement", "snp-evidence"] {
             let reached = self.reached(pure);
             findings.extend(
                 IMPURE

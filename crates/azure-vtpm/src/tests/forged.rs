@@ -1,0 +1,195 @@
+//! For every check a forgery that only it refuses: without the check it would be accepted.
+
+use std::collections::BTreeSet;
+
+use snp_evidence::{CheckResult, RefusalClass};
+
+use super::world::Case;
+use crate::{
+    NonceError,
+    checks::{PARAVISOR, QUOTE},
+};
+
+type Forgery = (&'static str, fn(&mut Case));
+
+/// Refused by one check alone.
+const FORGERIES: &[Forgery] = &[
+    ("azure.hcl", |c| c.hcl = |b| b[0] = b'h'),
+    ("azure.hcl", |c| c.hcl = |b| b[4] = 3),
+    ("azure.hcl", |c| c.hcl = |b| b[8] ^= 1),
+    // A request for a key release names another key.
+    ("azure.hcl", |c| c.hcl = |b| b[12] = 1),
+    ("azure.hcl", |c| c.hcl = |b| b[16] = 1),
+    ("azure.hcl", |c| c.hcl = |b| b[31] = 1),
+    ("azure.hcl", |c| c.hcl = |b| b[0x4C0] ^= 1),
+    ("azure.hcl", |c| c.hcl = |b| b[0x4C4] = 3),
+    ("azure.hcl", |c| c.hcl = |b| *b.last_mut().unwrap() = 1),
+    ("azure.report_type", |c| c.hcl = |b| b[0x4C8] = 4),
+    ("azure.report_type", |c| c.hcl = |b| b[0x4CC] = 2),
+    ("azure.runtime_data", |c| c.second_ak()),
+    ("azure.runtime_data_copy", |c| c.evidence = |e| e.runtime_data = Some(b"{}".to_vec())),
+    ("azure.vmpl", |c| c.guest.vmpl = 1),
+    ("azure.quote", |c| c.quote = |q| q.push(0)),
+    ("azure.quote_type", |c| c.magic = 0xFF54_4348),
+    ("azure.quote_type", |c| c.kind = 0x8017),
+    ("azure.quote_signature", |c| c.signed_by_another_key()),
+    ("azure.quote_signature", |c| c.evidence = |e| e.signature[0] ^= 1),
+    ("azure.quote_signature", |c| c.evidence = |e| e.signature.clear()),
+    ("azure.nonce", |c| c.extra_data = b"an older challenge".to_vec()),
+    ("azure.nonce", |c| c.extra_data.push(0)),
+    ("azure.nonce", |c| c.extra_data.clear()),
+    ("azure.pcr_selection", |c| {
+        c.selections = vec![(0x0004, vec![1, 0, 0])];
+        c.evidence = |e| e.pcrs = None;
+    }),
+    ("azure.pcr_selection", |c| {
+        c.selections = vec![(0x000B, vec![0, 0, 0])];
+        c.evidence = |e| e.pcrs = None;
+    }),
+    ("azure.pcr_selection", |c| {
+        c.selections = vec![(0x000B, vec![1, 0, 0]), (0x000C, vec![1, 0, 0])];
+        c.evidence = |e| e.pcrs = None;
+    }),
+    ("azure.pcr_selection", |c| {
+        c.selections = vec![];
+        c.evidence = |e| e.pcrs = None;
+    }),
+    ("azure.pcr_values", |c| c.evidence = |e| e.pcrs.as_mut().unwrap()[3] ^= 1),
+    ("azure.pcr_values", |c| c.evidence = |e| e.pcrs = Some(b"[]".to_vec())),
+];
+
+/// Refused by a check on which others rest, or by the SNP report's own.
+const BROKEN: &[Forgery] = &[
+    ("azure.hcl", |c| c.hcl = Vec::clear),
+    ("azure.hcl", |c| c.hcl = |b| b.truncate(0x4C0)),
+    ("azure.hcl", |c| c.hcl = |b| b[0x4D1] = 0xFF),
+    ("azure.runtime_data", |c| c.json = |json| json.replace("HCLAkPub", "HCLOther")),
+    ("azure.runtime_data", |c| c.json = |json| json.replace("\"kty\":\"RSA\"", "\"kty\":\"EC\"")),
+    ("azure.runtime_data", |c| c.json = |json| json.replace("\"e\":\"AQAB\"", "\"e\":\"AQAB=\"")),
+    ("azure.runtime_data", |c| c.json = |json| json.replace("\"e\":", "\"x\":1,\"e\":")),
+    ("azure.runtime_data", |c| c.json = |json| json.replace("\"e\":", "\"kty\":\"RSA\",\"e\":")),
+    ("azure.runtime_data", |c| c.json = |json| json.replace("{\"keys\"", "{\"keys\":[],\"keys\"")),
+    ("azure.runtime_data", |c| c.json = |json| json.replace("{\"keys\"", "{\"other\":0,\"keys\"")),
+    ("azure.runtime_data", |c| c.json = |json| json.replace("\"secure-boot\":true", "\"secure-boot\":1")),
+    ("azure.runtime_data", |c| c.json = |json| json.replace("\"vmUniqueId\"", "\"vmOther\"")),
+    ("azure.runtime_data", |c| c.json = |json| format!("[{json}]")),
+    ("azure.runtime_data", |c| c.json = |json| format!("{json} x")),
+    ("azure.runtime_data", |c| c.json = |_| String::new()),
+    ("report_data", |c| c.vouched = |v| v.push(b' ')),
+    ("report.signature", |c| c.hcl = |b| b[0x20 + 0x90] ^= 1),
+    ("report.structure", |c| c.hcl = |b| b[0x20] = 9),
+    ("azure.quote", |c| c.quote = Vec::clear),
+    ("azure.quote", |c| c.quote = |q| q.truncate(q.len() - 1)),
+    ("azure.quote", |c| c.evidence = |e| e.quote.insert(0, 0)),
+];
+
+#[test]
+fn the_simulated_guest_is_accepted() {
+    let case = Case::new();
+    let verified = case.judge().unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert_eq!(verified.runtime_data().vm_unique_id(), "one");
+    assert!(verified.runtime_data().secure_boot() && verified.report().simulated());
+    let quoted: Vec<_> = verified.pcrs().keys().copied().collect();
+    assert_eq!(quoted, [0, 1, 2, 3, 4, 5, 6, 7, 16, 23]);
+    assert_eq!(verified.pcrs()[&23], [23; 32]);
+}
+
+#[test]
+fn other_forms_of_the_same_evidence_are_accepted() {
+    let forms: [fn(&mut Case); 7] = [
+        |c| c.data_version = 2,
+        |c| c.hcl = |b| b[4] = 1,
+        |c| c.hcl = |b| b.truncate(b.iter().rposition(|byte| *byte != 0).unwrap() + 1),
+        |c| c.json = |json| json.replace("\"user-data\":\"00\",", ""),
+        |c| c.evidence = |e| e.quote = sized(&e.quote),
+        |c| c.evidence = |e| e.signature = [b"\x00\x14\x00\x0B", &sized(&e.signature)[..]].concat(),
+        |c| c.evidence = |e| (e.pcrs, e.runtime_data) = (None, None),
+    ];
+    for (index, form) in forms.into_iter().enumerate() {
+        let mut case = Case::new();
+        form(&mut case);
+        case.judge().unwrap_or_else(|refusal| panic!("form {index}: {refusal}"));
+    }
+}
+
+fn sized(bytes: &[u8]) -> Vec<u8> {
+    [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+}
+
+#[test]
+fn each_forgery_is_refused_by_its_check() {
+    for (index, (id, forge)) in FORGERIES.iter().chain(BROKEN).enumerate() {
+        let mut case = Case::new();
+        forge(&mut case);
+        let refusal = case.judge().map(drop).expect_err(id);
+        let class = if *id == "azure.nonce" { RefusalClass::Channel } else { RefusalClass::Untrusted };
+        assert_eq!((refusal.reason(), refusal.class()), (*id, class), "forgery {index}: {refusal}");
+    }
+}
+
+#[test]
+fn without_its_check_each_forgery_would_be_accepted() {
+    for (index, (id, forge)) in FORGERIES.iter().enumerate() {
+        let mut case = Case::new();
+        forge(&mut case);
+        case.judge_without(id).unwrap_or_else(|refusal| panic!("forgery {index} of {id}: {refusal}"));
+    }
+}
+
+#[test]
+fn every_check_has_a_forgery_and_a_place_in_every_verdict() {
+    let own: Vec<_> = PARAVISOR.iter().chain(QUOTE).map(|check| check.id).collect();
+    let forged: BTreeSet<_> = FORGERIES.iter().map(|(id, _)| *id).collect();
+    assert_eq!(own.iter().copied().collect::<BTreeSet<_>>(), forged);
+    let all: Vec<_> = Case::new().judge().unwrap().checks().iter().map(|check| check.id).collect();
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "each check stands once");
+    for (id, forge) in FORGERIES.iter().chain(BROKEN) {
+        let mut case = Case::new();
+        forge(&mut case);
+        let refusal = case.judge().map(drop).expect_err(id);
+        let listed: Vec<_> = refusal.checks().iter().map(|check| check.id).collect();
+        assert_eq!(listed, all, "{id}");
+        if *id != "azure.nonce" {
+            let mut after = refusal.checks().iter().skip_while(|check| check.id != *id);
+            assert!(after.all(|check| check.result != CheckResult::Pass), "{id}");
+        }
+    }
+}
+
+#[test]
+fn a_policy_refusal_leaves_the_quote_judged() {
+    let mut case = Case::new();
+    case.guest.policy |= 1 << 19;
+    case.policy =
+        case.policy.replace("debug = { off = \"cryptographic verdict only\" }", "debug = \"forbid\"");
+    let refusal = case.judge().map(drop).unwrap_err();
+    assert_eq!((refusal.reason(), refusal.class()), ("guest_policy.debug", RefusalClass::OutOfPolicy));
+    let nonce = refusal.checks().iter().find(|check| check.id == "azure.nonce").unwrap();
+    assert_eq!(nonce.result, CheckResult::Pass);
+}
+
+/// The runtime data are compared whatever the policy says of `report_data`.
+#[test]
+fn a_policy_that_demands_a_binding_is_met() {
+    let mut case = Case::new();
+    case.policy = case
+        .policy
+        .replace("report_data = { off = \"cryptographic verdict only\" }", "report_data = \"require\"");
+    case.judge().unwrap_or_else(|refusal| panic!("{refusal}"));
+}
+
+#[test]
+fn a_missing_vek_is_missing_collateral() {
+    let mut case = Case::new();
+    case.evidence = |e| e.endorsements.vek = None;
+    let refusal = case.judge().map(drop).unwrap_err();
+    assert_eq!((refusal.reason(), refusal.class()), ("collateral.vek", RefusalClass::Unavailable));
+}
+
+#[test]
+fn no_nonce_is_empty_or_longer_than_a_tpm_takes() {
+    for length in [0, 65] {
+        assert_eq!(crate::Nonce::new(&vec![7; length]), Err(NonceError(length)));
+    }
+    assert!(crate::Nonce::new(&[7; 64]).is_ok());
+}

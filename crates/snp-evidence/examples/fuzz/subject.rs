@@ -1,0 +1,116 @@
+//! What is changed: real and simulated evidence that is accepted as it stands.
+
+use snp_evidence::{
+    Bundle, Endorsements, Evidence, Expectation, NonceTree, Policy, ReportData, TrustRoots, UnixTime, Vek,
+    appraise, examine,
+};
+use snp_simulator::SecureProcessor;
+
+use crate::{
+    support,
+    world::{self, Case, NOW, ROOT, TCB, chip},
+};
+
+/// Evidence with all that it is judged by.
+pub(crate) struct Subject {
+    pub(crate) id: String,
+    pub(crate) evidence: Evidence,
+    roots: TrustRoots,
+    policy: Policy,
+    now: UnixTime,
+}
+
+impl Subject {
+    pub(crate) fn accepts(&self, evidence: &Evidence) -> bool {
+        examine(evidence, &self.roots, &self.policy, self.now).is_ok()
+    }
+
+    fn accepts_under(&self, evidence: &Evidence, policy: &Policy) -> bool {
+        examine(evidence, &self.roots, policy, self.now).is_ok()
+    }
+}
+
+/// Every captured report that is accepted at its date, with the list of that day where there is one. Its own
+/// certificates come along, since each of them may be changed.
+pub(crate) fn real() -> Vec<Subject> {
+    let (Some(folder), Some(all)) = (support::captured(), support::recorded()) else { return Vec::new() };
+    let roots = TrustRoots::amd().remembering(256);
+    let subject = |id: String, now: UnixTime| {
+        let mut evidence = support::load(&folder.join(&id));
+        let product = id.split('-').next().unwrap_or_default();
+        let list = folder.join("amd-ca").join(format!("{product}-20260819.crl"));
+        let in_time = now == support::at("2026-09-01T00:00:00Z");
+        evidence.endorsements.crl = std::fs::read(list).ok().filter(|_| in_time);
+        let crl = if in_time { "\"require\"" } else { "{ off = \"no list of that day\" }" };
+        let policy = support::edited("cryptographic.toml", &[("crl", crl)]);
+        Subject { id: format!("real:{id}"), evidence, roots: roots.clone(), policy, now }
+    };
+    let all = all.into_iter().map(|entry| subject(entry.id, entry.verify_at));
+    all.filter(|subject| subject.accepts(&subject.evidence)).collect()
+}
+
+/// One simulated machine, under a policy with every rule on.
+pub(crate) struct Machine {
+    pub(crate) processor: SecureProcessor,
+    pub(crate) subject: Subject,
+    pub(crate) bundle: String,
+    pub(crate) policy: String,
+    roots: TrustRoots,
+    demanding: Policy,
+    expected: Expectation,
+    forged: Evidence,
+}
+
+impl Machine {
+    pub(crate) fn new() -> Self {
+        let mut case = Case::new();
+        // What may be left away without harm is left away, so that every change is for the worse.
+        case.evidence = |e| (e.endorsements.ask, e.endorsements.ark) = (None, None);
+        let roots = case.roots.clone().remembering(16);
+        let root = NonceTree::new(vec![[0; 48]]).root();
+        let evidence = case.sign(&ReportData::compute(case.asked.purpose, &root, b"", b""));
+        let mut forged = evidence.clone();
+        forged.report[0x2A0] ^= 1;
+        case.policy("report_data = \"require\"", "report_data = { off = \"stored\" }");
+        let parse = |text: &str| Policy::parse(text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+        let policy = parse(&case.policy);
+        Self {
+            processor: ROOT.make_processor(&chip(1, TCB)).unwrap(),
+            subject: Subject {
+                id: "fixture:simulated".to_owned(),
+                evidence,
+                roots: roots.clone(),
+                policy,
+                now: NOW,
+            },
+            bundle: String::from_utf8(case.bundle()).unwrap(),
+            roots,
+            demanding: parse(include_str!("../../tests/it/demanding.toml")),
+            expected: world::challenge(),
+            policy: case.policy,
+            forged,
+        }
+    }
+
+    /// This machine's report signed anew, with the certificate that belongs to the signature.
+    pub(crate) fn evidence_of(&self, report: Vec<u8>) -> Evidence {
+        let vek = Some(Vek::Vcek(self.processor.vek_der().to_vec()));
+        let endorsements = Endorsements { vek, ..self.subject.evidence.endorsements.clone() };
+        Evidence { report, endorsements, ..self.subject.evidence.clone() }
+    }
+
+    /// Whether the bundle is taken although it does not mean the same as the genuine one.
+    pub(crate) fn accepts_bundle(&self, json: &[u8]) -> bool {
+        appraise(json, &self.roots, &self.demanding, &self.expected, NOW).is_ok()
+            && Bundle::parse(json).ok() != Bundle::parse(self.bundle.as_bytes()).ok()
+    }
+
+    /// Whether a changed policy is read although it must not be, or lets a forged report pass.
+    pub(crate) fn accepts_policy(&self, text: &[u8], must_fail: bool) -> bool {
+        match Policy::parse(text) {
+            Ok(_) if must_fail => true,
+            Ok(policy) => self.subject.accepts_under(&self.forged, &policy),
+            Err(_) => false,
+        }
+    }
+}
