@@ -18,9 +18,9 @@ use crate::{
 /// Around the SNP report: is this a paravisor's report, and what does it commit to?
 #[rustfmt::skip]
 pub(crate) const PARAVISOR: &[Check] = &[
-    evidence("azure.hcl", NOBODY, hcl, "collect vTPM NV index 0x01400001 anew, and send it unchanged"),
+    form("azure.hcl", NOBODY, hcl, "collect vTPM NV index 0x01400001 anew, and send it unchanged"),
     evidence("azure.report_type", NOBODY, report_type, "this verifier judges SEV-SNP guests: TDX and trusted launch need another"),
-    evidence("azure.runtime_data", HCL, runtime_data, "collect hcl_report.bin anew: it has to name the vTPM's key"),
+    form("azure.runtime_data", HCL, runtime_data, "collect hcl_report.bin anew: it has to name the vTPM's key"),
     evidence("azure.runtime_data_copy", NOBODY, runtime_data_copy, "leave the copy out, or send the one that belongs to hcl_report.bin"),
     evidence("azure.vmpl", AMD, vmpl, "the guest asked for the report, not its paravisor, so that the runtime data may say anything"),
 ];
@@ -28,7 +28,7 @@ pub(crate) const PARAVISOR: &[Check] = &[
 /// After the SNP report: did its vTPM answer this challenge?
 #[rustfmt::skip]
 pub(crate) const QUOTE: &[Check] = &[
-    evidence("azure.quote", NOBODY, structure, "send the TPMS_ATTEST unchanged as TPM2_Quote returned it"),
+    form("azure.quote", NOBODY, structure, "send the TPMS_ATTEST unchanged as TPM2_Quote returned it"),
     evidence("azure.quote_type", VTPM, quote_type, "quote with TPM2_Quote; other attestations and self-made data do not count"),
     evidence("azure.quote_signature", HCL, signature, "quote with the vTPM's own key, handle 0x81000003, RSASSA and SHA-256"),
     channel("azure.nonce", CHALLENGE, nonce, "the quote is replayed or was made for nobody; quote again over a fresh nonce"),
@@ -197,6 +197,10 @@ fn pcr_values(s: &Subject<'_>) -> Judged {
 }
 
 type Judge = fn(&Subject<'_>) -> Judged;
+
+const fn form(id: &'static str, source: &'static str, judge: Judge, fix: &'static str) -> Check {
+    Check { id, class: RefusalClass::Malformed, source, fix, judge }
+}
 
 const fn evidence(id: &'static str, source: &'static str, judge: Judge, fix: &'static str) -> Check {
     Check { id, class: RefusalClass::Untrusted, source, fix, judge }

@@ -174,10 +174,10 @@ fn conclusion(judgement: &Judgement) -> Vec<String> {
     }
     if judgement.scope == Scope::Quote {
         lines.push(
-            "     Azure: what is measured is Microsoft's paravisor, and its vTPM answered your nonce;"
+            "     Azure: the measurement is the paravisor's; with it and id_key off, anybody's vTPM passes"
                 .to_owned(),
         );
-        lines.push("     the guest's own software (in the PCRs) and the channel are not judged".to_owned());
+        lines.push("     neither the guest's own software (in the PCRs) nor a channel is judged".to_owned());
     }
     lines
 }

@@ -10,18 +10,21 @@ use std::{
     collections::BTreeSet,
     fmt, fs,
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::shell::binaries;
+use crate::shell::{binaries, cargo, run};
 
 /// Installs what a run needs, and gives the command that drives it.
 type Driver = fn() -> Result<Command>;
 
 const RUNS: &[(&str, Driver)] = &[("grpcurl", grpcurl::driver)];
+/// Examples of the verifier, which write their cases themselves: there are too many to print each.
+const OF_THE_VERIFIER: &[&str] = &["fuzz", "mutants"];
 
 /// How a case was shown: against the real thing, against a recording of it, or within one of our crates.
 const KINDS: &[&str] = &["real:", "fixture:", "unit:"];
@@ -46,13 +49,22 @@ enum Outcome {
 
 /// Drives one run; an error where a case failed or none passed.
 pub(crate) fn run_named(name: &str) -> Result<()> {
+    if OF_THE_VERIFIER.contains(&name) {
+        return of_the_verifier(name);
+    }
     let Some((_, driver)) = RUNS.iter().find(|(known, _)| *known == name) else {
-        let known: Vec<_> = RUNS.iter().map(|(known, _)| *known).collect();
+        let known: Vec<_> =
+            RUNS.iter().map(|(known, _)| *known).chain(OF_THE_VERIFIER.iter().copied()).collect();
         bail!("no conformance run {name:?}; there is: {}", known.join(", "));
     };
     let cases = collect(name, driver()?)?;
     save(name, &cases)?;
     judge(name, &cases)
+}
+
+fn of_the_verifier(name: &str) -> Result<()> {
+    let example = ["run", "--locked", "--release", "--package", "snp-evidence", "--example", name, "--"];
+    run(cargo(&example).arg(file(name)?))
 }
 
 /// The driver's cases as they come, and one of ours where it did not end as it should.
@@ -96,11 +108,16 @@ fn complaint(cases: &[Case]) -> Option<String> {
 }
 
 fn save(name: &str, cases: &[Case]) -> Result<()> {
+    let whole = serde_json::json!({ "name": name, "cases": cases });
+    let path = file(name)?;
+    fs::write(&path, format!("{whole:#}\n")).with_context(|| path.display().to_string())
+}
+
+/// `target/conformance/NAME.json`.
+fn file(name: &str) -> Result<PathBuf> {
     let folder = binaries()?.with_file_name("conformance");
     fs::create_dir_all(&folder)?;
-    let whole = serde_json::json!({ "name": name, "cases": cases });
-    let path = folder.join(format!("{name}.json"));
-    fs::write(&path, format!("{whole:#}\n")).with_context(|| path.display().to_string())
+    Ok(folder.join(format!("{name}.json")))
 }
 
 fn judge(name: &str, cases: &[Case]) -> Result<()> {

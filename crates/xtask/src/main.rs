@@ -30,9 +30,9 @@ enum Command {
         /// Which one: gate, stream, verify.
         name: String,
     },
-    /// A run against something we did not write, which is installed first.
+    /// A run against something we did not write, which is installed first, or against damage and forgeries.
     Conformance {
-        /// Which one: grpcurl.
+        /// Which one: fuzz, grpcurl or mutants.
         name: String,
     },
     /// Renews what is generated: Rust from the .proto files, documents and samples from the code.

@@ -40,7 +40,7 @@ pub(crate) struct MeasureArgs {
     /// Print the measurements as JSON.
     #[arg(long, conflicts_with = "policy_snippet")]
     pub(crate) json: bool,
-    /// Print the policy's section [measurement]. Userspace holds only where the services are inside the
+    /// Print the measurement section of a policy. Userspace holds only where the services are inside the
     /// measured initrd, or behind a verity root hash in the measured command line.
     #[arg(long, value_enum, value_name = "COVERS", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "kernel-only")]

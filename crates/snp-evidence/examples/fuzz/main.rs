@@ -211,39 +211,41 @@ impl<'a> Corpus<'a> {
 
     /// One mutation: its kind, and whether it was accepted.
     fn judge(&self, rng: &mut Rng) -> (usize, bool) {
+        let Self { subjects, listed, machine, reports, certificates } = self;
         match rng.below(100) {
-            0..=39 => (0, part(&PARTS[..1], &self.subjects, &self.reports, report::mutate, rng)),
+            0..=39 => {
+                (0, accepts(subjects, &PARTS[..1], |bytes, rng| report::mutate(bytes, reports, rng), rng))
+            }
             40..=44 => {
-                let report = &self.machine.subject.evidence.report;
-                let report = report::reserved(report, &self.machine.processor, rng);
-                (1, self.machine.subject.accepts(&self.machine.evidence_of(report)))
+                let report = &machine.subject.evidence.report;
+                let report = report::reserved(report, &machine.processor, rng);
+                (1, machine.subject.accepts(&machine.evidence_of(report)))
             }
-            45..=64 => (2, part(&PARTS[1..5], &self.subjects, &self.certificates, der::mutate, rng)),
-            65..=74 => (3, part(&PARTS[5..], &self.listed, &self.certificates, der::mutate, rng)),
+            45..=64 => {
+                (2, accepts(subjects, &PARTS[1..5], |der, rng| der::mutate(der, certificates, rng), rng))
+            }
+            65..=74 => (3, accepts(listed, &PARTS[5..], |der, rng| der::mutate(der, certificates, rng), rng)),
             75..=84 => {
-                let (text, must_fail) = text::policy(&self.machine.policy, rng);
-                (4, self.machine.accepts_policy(&text, must_fail))
+                let (text, must_fail) = text::policy(&machine.policy, rng);
+                (4, machine.accepts_policy(&text, must_fail))
             }
-            _ => (5, self.machine.accepts_bundle(&text::bundle(&self.machine.bundle, rng))),
+            _ => (5, machine.accepts_bundle(&text::bundle(&machine.bundle, rng))),
         }
     }
 }
 
-/// Makes other bytes of one part, which may take pieces of the others.
-type Mutate = fn(&[u8], &[Vec<u8>], &mut Rng) -> Vec<u8>;
-
-fn part(
-    parts: &[(&str, Part)],
+/// Changes one of these parts of one of the subjects until it is another.
+fn accepts(
     subjects: &[&Subject],
-    others: &[Vec<u8>],
-    mutate: Mutate,
+    parts: &[(&str, Part)],
+    mutate: impl Fn(&[u8], &mut Rng) -> Vec<u8>,
     rng: &mut Rng,
 ) -> bool {
     loop {
         let subject = *rng.one(subjects);
         let mut evidence = subject.evidence.clone();
         let Some(bytes) = rng.one(parts).1(&mut evidence) else { continue };
-        *bytes = mutate(bytes, others, rng);
+        *bytes = mutate(bytes, rng);
         if evidence != subject.evidence {
             return subject.accepts(&evidence);
         }

@@ -12,7 +12,7 @@ use crate::{
 fn refuse((id, _, forge): &Forgery) -> Refusal {
     let mut case = Case::new();
     forge(&mut case);
-    case.judge().map(drop).err().unwrap_or_else(|| panic!("{id} was accepted"))
+    case.judge().map(drop).err().unwrap_or_else(|| panic!("{id}: accepted"))
 }
 
 fn accepted(case: Case) {
@@ -72,12 +72,10 @@ fn whatever_is_not_judged_names_a_check_that_failed() {
     }
 }
 
-/// Changes a certificate's TBS bytes.
-type Edit = fn(&mut Vec<u8>);
-
 /// What AMD's authority signs is still refused where it is not of AMD's profile.
 #[test]
 fn a_vek_of_another_profile_is_refused() {
+    type Edit = fn(&mut Vec<u8>);
     let profiles: [(&str, Edit); 8] = [
         ("P-384 key for Tufin", |tbs| replace(tbs, b"\x16\x05Turin", b"\x16\x05Tufin")),
         ("no P-384 key", |tbs| replace(tbs, b"\x2B\x81\x04\x00\x22", b"\x2B\x81\x04\x00\x23")),

@@ -15,4 +15,5 @@ mod schema;
 mod spec;
 mod support;
 mod vectors;
+mod vouching;
 mod world;

@@ -114,10 +114,11 @@ fn places(value: &Value, place: &str, all: &mut Vec<String>) {
 fn without(policy: &Value, place: &str) -> Value {
     let mut policy = policy.clone();
     let (parent, name) = place.rsplit_once('/').unwrap();
-    match policy.pointer_mut(parent).unwrap() {
-        Value::Object(members) => drop(members.remove(name)),
-        Value::Array(items) => drop(items.remove(name.parse().unwrap())),
-        leaf @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => panic!("{leaf}"),
+    let parent = policy.pointer_mut(parent).unwrap();
+    if let Some(members) = parent.as_object_mut() {
+        members.remove(name);
+    } else {
+        parent.as_array_mut().unwrap().remove(name.parse().unwrap());
     }
     policy
 }

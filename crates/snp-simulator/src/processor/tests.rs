@@ -201,6 +201,26 @@ fn revocation_lists_are_signed_by_the_ark() {
 }
 
 #[test]
+fn a_forged_vek_and_list_are_signed_as_they_are() {
+    let older = |bytes: &mut Vec<u8>| {
+        let at = bytes.windows(3).rposition(|window| window == b"\x17\x0D2").unwrap();
+        bytes[at + 2] = b'1';
+    };
+    let forged = root().reissue(processor(), older).unwrap();
+    assert_issued(forged.vek_der(), processor().ask_der());
+    assert_eq!(parse(forged.vek_der()).public_key(), parse(processor().vek_der()).public_key());
+    let (forged, own) = (parse(forged.vek_der()).validity().not_after, parse(processor().vek_der()));
+    assert!(forged < own.validity().not_after);
+
+    let list = root().crl(&[], NOW, NOW + 60).unwrap();
+    let der = root().reissue_crl(&list, older).unwrap();
+    let list = CertificateRevocationList::from_der(&der).unwrap().1;
+    let ark = parse(processor().ark_der());
+    rsa_key(&ark).verify(list.tbs_cert_list.as_ref(), &list.signature_value.data).unwrap();
+    assert!(list.next_update().unwrap().timestamp() < NOW);
+}
+
+#[test]
 fn a_restarted_process_is_on_the_same_machine() {
     let stored = processor().to_json();
     let again = SecureProcessor::from_json(&stored).unwrap();
