@@ -21,7 +21,8 @@ pub(crate) fn test() -> Result<()> {
     backend::install()?;
     python("clients", CLIENTS)?;
     run(&mut cargo(&["build", "--locked", "--workspace", "--bins"]))?;
-    run(&mut cargo(&["test", "--locked", "--workspace"]))
+    // One failure must not hide the others.
+    run(&mut cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]))
 }
 
 /// What `.ci/run` runs, cheapest first.
