@@ -32,7 +32,8 @@ fn code_below(folder: &Path, code: &mut String) {
 fn no_reason_is_without_use() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut code = String::new();
-    for member in ["attestation-svc", "inference-gateway", "backend-adapter", "crates/health-gate"] {
+    let shared = ["crates/grpc-surface", "crates/health-gate"];
+    for member in ["attestation-svc", "inference-gateway", "backend-adapter"].into_iter().chain(shared) {
         code_below(&root.join(member).join("src"), &mut code);
     }
     let is_name = |letter: char| letter == '_' || letter.is_ascii_alphanumeric();
