@@ -4,7 +4,6 @@ use crate::{
     certificate::Certificate,
     envelope::FormError,
     evidence::{Endorsements, Vek},
-    memory::ChainId,
     product::Product,
     roots::RootSet,
     time::UnixTime,
@@ -78,9 +77,8 @@ impl<'a> Chain<'a> {
         Some(format!("{which} valid from {}", certificate.validity()))
     }
 
-    /// Digest of the three certificates, each of which tells its own length.
-    pub(crate) fn id(&self) -> ChainId {
-        sha256(&[&self.ark, &self.issuer, &self.vek].map(Certificate::der).concat())
+    pub(crate) fn der(&self) -> [&[u8]; 3] {
+        [&self.ark, &self.issuer, &self.vek].map(Certificate::der)
     }
 
     /// The first certificate that its issuer did not sign.
@@ -102,11 +100,14 @@ impl<'a> Chain<'a> {
 pub(crate) fn offered_stranger(offered: &Endorsements, roots: &RootSet) -> Option<&'static str> {
     let pins = roots.pins;
     let all = [
-        ("another ARK", &offered.ark, pins.ark),
-        ("another ASK", &offered.ask, pins.ask),
-        ("another ASVK", &offered.asvk, pins.asvk),
+        ("another ARK", &offered.ark, Some(&roots.ark), pins.ark),
+        ("another ASK", &offered.ask, Some(&roots.ask), pins.ask),
+        ("another ASVK", &offered.asvk, None, pins.asvk),
     ];
-    let stranger = all.into_iter().find(|(_, der, pin)| der.as_ref().is_some_and(|der| sha256(der) != *pin));
+    // What is the carried one needs no hashing; that the carried ones are pinned is a check of its own.
+    let stranger = all.into_iter().find(|(_, der, carried, pin)| {
+        der.as_ref().is_some_and(|der| *carried != Some(der) && sha256(der) != *pin)
+    });
     let misplaced =
         matches!(offered.vek, Some(Vek::Vlek(_))) && offered.ask.is_some() && offered.asvk.is_none();
     stranger.map(|(what, ..)| what).or(misplaced.then_some("an ASK in the place of the VLEK's ASVK"))

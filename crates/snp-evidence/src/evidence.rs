@@ -24,7 +24,7 @@ impl fmt::Display for EvidenceFormat {
     }
 }
 
-/// The certificate of the key that signed the report, as DER.
+/// The certificate of the key that signed the report, as DER (AMD 57230).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vek {
     /// Versioned chip endorsement key: one chip at one TCB.
@@ -42,7 +42,7 @@ impl Vek {
     }
 }
 
-/// Certificates that travel with a report, each DER. Untrusted transport: every item has to prove itself,
+/// Certificates that travel with a report, each DER (AMD 57230). Untrusted transport: every item has to prove itself,
 /// and what differs from a pinned certificate is refused, not ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endorsements {
@@ -54,7 +54,7 @@ pub struct Endorsements {
     pub asvk: Option<Vec<u8>>,
     /// AMD root key certificate.
     pub ark: Option<Vec<u8>>,
-    /// Revocation list of the ASK or ASVK.
+    /// Revocation list that covers the VEK's issuer: the one that the ASK's or ASVK's certificate points to.
     pub crl: Option<Vec<u8>>,
 }
 
@@ -63,7 +63,7 @@ pub struct Endorsements {
 pub struct Evidence {
     /// What the attester says it is.
     pub format: EvidenceFormat,
-    /// The report exactly as received; 1184 bytes if genuine.
+    /// `ATTESTATION_REPORT` (AMD 56860) exactly as received; 1184 bytes if genuine.
     pub report: Vec<u8>,
     /// Certificates that came along.
     pub endorsements: Endorsements,

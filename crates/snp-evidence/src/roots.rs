@@ -23,6 +23,8 @@ pub(crate) struct RootSet {
     /// DER of the root and of the issuer of VCEKs. The ASVK comes as collateral.
     pub(crate) ark: Vec<u8>,
     pub(crate) ask: Vec<u8>,
+    /// SHA-256 of these two.
+    pub(crate) carried: ([u8; 32], [u8; 32]),
     pub(crate) pins: Pins,
 }
 
@@ -75,7 +77,7 @@ impl TrustRoots {
         match (ark, ask, asvk) {
             (Some((p1, ark)), Some((p2, ask)), Some((p3, asvk))) if p1 == p2 && p2 == p3 => {
                 let pins = Pins { ark: sha256(&ark), ask: sha256(&ask), asvk: sha256(&asvk) };
-                Ok(Self::new(true, vec![RootSet { product: p1, ark, ask, pins }]))
+                Ok(Self::new(true, vec![RootSet::new(p1, ark, ask, pins)]))
             }
             _ => Err(RootsError::Incomplete),
         }
@@ -99,6 +101,13 @@ impl TrustRoots {
 
     pub(crate) fn of(&self, product: Product) -> Option<&RootSet> {
         self.sets.iter().find(|set| set.product == product)
+    }
+}
+
+impl RootSet {
+    fn new(product: Product, ark: Vec<u8>, ask: Vec<u8>, pins: Pins) -> Self {
+        let carried = (sha256(&ark), sha256(&ask));
+        Self { product, ark, ask, carried, pins }
     }
 }
 
@@ -139,7 +148,7 @@ fn turin() -> RootSet {
 }
 
 fn builtin(product: Product, ark_pem: &[u8], ask_pem: &[u8], pins: Pins) -> RootSet {
-    RootSet { product, ark: first_der(ark_pem), ask: first_der(ask_pem), pins }
+    RootSet::new(product, first_der(ark_pem), first_der(ask_pem), pins)
 }
 
 /// Empty if the dependency's constant is not PEM; check `chain.pinned_root` then refuses everything.

@@ -27,7 +27,8 @@ pub struct VerifiedReport(ReportFacts);
 #[derive(Debug)]
 pub struct ExaminedReport(ReportFacts);
 
-/// What a judged report says, and every check that it passed.
+/// What a judged report says, and every check that it passed. Names in capitals are fields of `ATTESTATION_REPORT`
+/// (AMD 56860).
 #[derive(Debug)]
 pub struct ReportFacts {
     report: Report,
@@ -116,47 +117,47 @@ impl Deref for ExaminedReport {
 }
 
 impl ReportFacts {
-    /// Launch measurement, SHA-384.
+    /// `MEASUREMENT`, the launch digest, SHA-384.
     pub fn measurement(&self) -> &[u8; 48] {
         &self.report.measurement
     }
 
-    /// `HOST_DATA`.
+    /// `HOST_DATA`, given by the host at launch.
     pub fn host_data(&self) -> &[u8; 32] {
         &self.report.host_data
     }
 
-    /// `REPORT_DATA`.
+    /// `REPORT_DATA`, given by the guest with the request.
     pub fn report_data(&self) -> &[u8; 64] {
         &self.report.report_data
     }
 
-    /// Chip id: 64 bytes, or 8 on Turin; zero if the host masks it (VLEK only).
+    /// `CHIP_ID`: 64 bytes, or 8 on Turin; zero if the host masks it (VLEK only).
     pub fn chip_id(&self) -> &[u8] {
         self.report.chip_id_of(self.product)
     }
 
-    /// Product line.
+    /// Product line, from `CPUID_FAM_ID` and `CPUID_MOD_ID`; in version 2 from the VEK's issuer.
     pub fn product(&self) -> Product {
         self.product
     }
 
-    /// Report version, 2 to 5.
+    /// `VERSION`, 2 to 5.
     pub fn version(&self) -> u32 {
         self.report.version
     }
 
-    /// VM privilege level the report was asked for at.
+    /// `VMPL` the report was asked for at; ffffffffh if the host asked.
     pub fn vmpl(&self) -> u32 {
         self.report.vmpl
     }
 
-    /// TCB the signing key is derived from.
+    /// `REPORTED_TCB`, which the signing key is derived from, in the product's own layout (56860, `TCB_VERSION`).
     pub fn reported_tcb(&self) -> impl fmt::Display + use<> {
         self.report.reported_tcb.of(self.product)
     }
 
-    /// Whether the host may debug the guest.
+    /// Whether the host may debug the guest: bit 19 of `POLICY` (56860, guest policy).
     pub fn debug_allowed(&self) -> bool {
         self.report.policy.debug()
     }

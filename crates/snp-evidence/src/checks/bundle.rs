@@ -4,6 +4,7 @@ use super::Subject;
 use crate::{
     check::{Finding, Judged, Unjudged},
     claims::DebugStatus,
+    encoding::hex,
     manifest::{KeyManifest, Owner},
     nonce_tree::{Root, leaf},
     policy::{Allow, Bytes, Chips, Identity},
@@ -24,7 +25,7 @@ pub(super) fn purpose(s: &Subject<'_>) -> Judged {
 pub(super) fn nonce(s: &Subject<'_>) -> Judged {
     let part = s.bundle()?;
     let (observed, expected) = (part.bundle.challenge.nonce.0, part.expectation.nonce);
-    Ok(Finding::of(observed == expected, hex::encode(observed), hex::encode(expected)))
+    Ok(Finding::of(observed == expected, hex(observed), hex(expected)))
 }
 
 /// The exporter is not sent; only `report_data` can tell whether it is ours.
@@ -35,9 +36,8 @@ pub(super) fn binding(s: &Subject<'_>) -> Judged {
         && found.role == own.role
         && found.listener == own.listener
         && found.leaf_spki_sha256.0 == own.leaf_spki_sha256;
-    let show = |kind, role, listener: &str, leaf: &[u8]| {
-        format!("{kind:?} {role:?} {listener} {}", hex::encode(leaf))
-    };
+    let show =
+        |kind, role, listener: &str, leaf: &[u8]| format!("{kind:?} {role:?} {listener} {}", hex(leaf));
     let observed = show(found.r#type, found.role, &found.listener, &found.leaf_spki_sha256.0);
     Ok(Finding::of(met, observed, show(own.kind, own.role, &own.listener, &own.leaf_spki_sha256)))
 }
@@ -81,7 +81,7 @@ pub(super) fn tls_key(s: &Subject<'_>) -> Judged {
     }
     let manifest = part.manifest()?;
     let found = manifest.tls_key(&binder.leaf_spki_sha256, Owner::Gateway, &binder.listener).is_some();
-    let key = hex::encode(binder.leaf_spki_sha256);
+    let key = hex(binder.leaf_spki_sha256);
     let expected = format!("key {key} of {} for {}", manifest.identity(Owner::Gateway), binder.listener);
     Ok(Finding::of(found, if found { "listed" } else { "not listed" }, expected))
 }

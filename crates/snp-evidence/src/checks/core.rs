@@ -7,11 +7,11 @@ use super::Subject;
 use crate::{
     chain,
     check::{Finding, Judged, Unjudged},
+    encoding::hex,
     evidence::{EvidenceFormat, Vek},
     product::Product,
     report::{SIGNED_SIZE, SigningKey},
     vek::VekFacts,
-    verify::sha256,
 };
 
 pub(super) fn format(s: &Subject<'_>) -> Judged {
@@ -86,10 +86,9 @@ pub(super) fn pinned_root(s: &Subject<'_>) -> Judged {
     let Some(set) = s.roots.of(product) else {
         return Ok(Finding::of(false, format!("no roots for {product}"), expected));
     };
-    let ark = sha256(&set.ark);
-    let met = ark == set.pins.ark && sha256(&set.ask) == set.pins.ask;
+    let (ark, ask) = set.carried;
     let kind = if s.roots.is_simulated() { "simulator" } else { "AMD" };
-    Ok(Finding::of(met, format!("{kind} ARK {}", hex::encode(ark)), expected))
+    Ok(Finding::of(ark == set.pins.ark && ask == set.pins.ask, format!("{kind} ARK {}", hex(ark)), expected))
 }
 
 pub(super) fn offered_ca(s: &Subject<'_>) -> Judged {
@@ -133,7 +132,7 @@ pub(super) fn chain_dates(s: &Subject<'_>) -> Judged {
 
 pub(super) fn chain_signatures(s: &Subject<'_>) -> Judged {
     let chain = s.chain()?;
-    let signed = s.roots.memory.recall(|| chain.id(), || chain.unsigned().map_or(Ok(()), Err));
+    let signed = s.roots.memory.recall(chain.der(), || chain.unsigned().map_or(Ok(()), Err));
     let expected = "ARK, its issuer certificate and the VEK signed";
     Ok(match signed {
         Ok(()) => Finding::of(true, "3 valid", expected),
@@ -176,9 +175,9 @@ pub(super) fn vek_hwid(s: &Subject<'_>) -> Judged {
     match s.vek()? {
         Vek::Vcek(_) => {
             let met = facts.hwid == Some(chip) && facts.csp_id.is_none();
-            let observed = facts.hwid.map_or_else(|| "no HWID".to_owned(), hex::encode);
+            let observed = facts.hwid.map_or_else(|| "no HWID".to_owned(), hex);
             let masked = if chip.iter().all(|byte| *byte == 0) { ", masked by the host," } else { "" };
-            Ok(Finding::of(met, observed, format!("chip {}{masked} and no provider", hex::encode(chip))))
+            Ok(Finding::of(met, observed, format!("chip {}{masked} and no provider", hex(chip))))
         }
         Vek::Vlek(_) => {
             let met = facts.hwid.is_none() && facts.csp_id.is_some();
@@ -209,12 +208,12 @@ pub(super) fn signature(s: &Subject<'_>) -> Judged {
 
 /// A policy can switch this off for stored reports only: live evidence is always compared.
 pub(super) fn report_data(s: &Subject<'_>) -> Judged {
-    let observed = hex::encode(s.report()?.report_data);
+    let observed = hex(s.report()?.report_data);
     match (&s.expected, &s.bundle) {
         (Some(expected), _) => Ok(Finding::of(
             s.report()?.report_data == *expected.as_bytes(),
             observed,
-            hex::encode(expected.as_bytes()),
+            hex(expected.as_bytes()),
         )),
         (None, Some(_)) => Err(Unjudged("bundle.tree")),
         // A stored report has nothing to be compared with, so that a policy that requires it refuses.

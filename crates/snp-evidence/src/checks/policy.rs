@@ -3,6 +3,7 @@
 use super::{Subject, core};
 use crate::{
     check::{Finding, Judged},
+    encoding::hex,
     evidence::Vek,
     policy::{Bits, Bytes, Chips, Minimum, PerProduct, Rule, Version},
     report::{Firmware, HOST_REQUESTED, Mitigations, Report},
@@ -18,7 +19,7 @@ pub(super) fn report_version(s: &Subject<'_>) -> Judged {
 pub(super) fn product(s: &Subject<'_>) -> Judged {
     let (report, product) = (s.report()?, s.product()?);
     let chip = report.chip_id_of(product);
-    let observed = format!("{product}, chip {}", hex::encode(chip));
+    let observed = format!("{product}, chip {}", hex(chip));
     Ok(match s.policy.chips(product) {
         Some(Chips::Any(reason)) => Finding::of(true, observed, format!("any {product}: {reason}")),
         Some(Chips::Listed(chips)) => {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use crate::{
     check::{Finding, Judged},
+    encoding::hex,
     product::Product,
 };
 
@@ -254,7 +255,7 @@ impl fmt::Display for MigrationAgent {
 
 impl<const N: usize> fmt::Display for Bytes<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        f.write_str(&hex(self.0))
     }
 }
 

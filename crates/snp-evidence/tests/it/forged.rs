@@ -58,6 +58,21 @@ fn every_verdict_lists_every_check_once_and_passes_none_after_a_broken_core_chec
     }
 }
 
+/// Only signatures are remembered, and only of the very chain that was good.
+#[test]
+fn no_forgery_passes_for_the_sake_of_a_remembered_chain() {
+    let remembered = crate::world::roots().remembering(8);
+    for forgery in forgeries::all() {
+        let mut genuine = Case::new();
+        genuine.roots = remembered.clone();
+        accepted(genuine);
+        let mut case = Case::new();
+        case.roots = remembered.clone();
+        (forgery.2)(&mut case);
+        assert_eq!(case.judge().map(drop).unwrap_err().reason(), forgery.0);
+    }
+}
+
 /// A check that was not judged names the one to blame, and that one failed.
 #[test]
 fn whatever_is_not_judged_names_a_check_that_failed() {
