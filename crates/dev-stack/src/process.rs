@@ -132,6 +132,8 @@ impl Stack {
         let running =
             self.running.get_mut(&role).with_context(|| format!("{} is not running", role.service()))?;
         let status = running.child.wait()?;
+        // Its last lines may still be on their way to the log's file.
+        running.lines.iter().for_each(drop);
         self.running.remove(&role);
         Ok(status)
     }
