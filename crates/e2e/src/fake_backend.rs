@@ -13,7 +13,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -65,6 +68,8 @@ struct Shared {
     seen: watch::Sender<Seen>,
     /// One permit for each `Step::Wait` that may be passed.
     gate: Arc<Semaphore>,
+    /// Says that its models are still being loaded.
+    loading: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +105,11 @@ impl FakeBackend {
     /// Answers one more chat request by `script`. Requests without a script get [`Script::hello`].
     pub fn script(&self, script: Script) {
         self.shared.scripts.lock().unwrap_or_else(PoisonError::into_inner).push_back(script);
+    }
+
+    /// From now on it does not list its models, as servers do while they load one; or lists them again.
+    pub fn set_loading(&self, loading: bool) {
+        self.shared.loading.store(loading, Ordering::SeqCst);
     }
 
     /// Lets running and coming scripts pass `steps` more of their [`Step::Wait`]s.
@@ -139,6 +149,7 @@ impl FakeBackend {
             scripts: Mutex::default(),
             seen: watch::Sender::default(),
             gate: Arc::new(Semaphore::new(0)),
+            loading: AtomicBool::new(false),
         });
         let accepting = tokio::spawn(accept(listener, shared.clone())).abort_handle();
         Self { address, shared, accepting }
@@ -205,6 +216,9 @@ async fn answer(
     let dialect = match path.as_str() {
         "/v1/chat/completions" => Dialect::OpenAi,
         "/api/chat" => Dialect::Ollama,
+        _ if shared.loading.load(Ordering::SeqCst) => {
+            return Ok(response(StatusCode::SERVICE_UNAVAILABLE, "text/plain", full("loading")));
+        }
         _ => return Ok(other_paths(&path)),
     };
     let next = shared.scripts.lock().unwrap_or_else(PoisonError::into_inner).pop_front();

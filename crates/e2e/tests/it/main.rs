@@ -16,6 +16,7 @@ mod collector;
 mod door;
 mod identity;
 mod model;
+mod ready;
 mod refusals;
 mod rig;
 mod samples;

@@ -15,7 +15,7 @@ pub struct Common<P> {
     pub measured: MeasuredConfig,
     /// `policy`: what the evidence must satisfy; the one that the measured configuration names.
     pub policy: P,
-    /// `run_dir`: folder of the enrolment sockets.
+    /// `run_dir`: folder of the enrolment sockets and of `admin.sock`.
     pub run_dir: PathBuf,
     /// `listen`: the service's port.
     pub listen: SocketAddr,
@@ -46,7 +46,7 @@ impl<P> Common<P> {
         }
         let run_dir = settings.path(
             "run_dir",
-            "Folder of the enrolment sockets; only root or attestation-svc's user may write there.",
+            "Folder of the enrolment sockets and `admin.sock`; only root or attestation-svc's user may write there.",
         );
         let listen = listen(settings);
         let observability = Observability::read(settings);

@@ -69,12 +69,11 @@ impl Traces {
         );
         let per_mille =
             settings.number_or("traces.per_mille", "How many of a thousand traces are kept.", 1000, 1..=1000);
-        let endpoint = endpoint?;
-        let (tls, trusted) = (endpoint.scheme() == Some(&Scheme::HTTPS), ca.is_some());
-        settings.problems.require(tls == trusted, || {
+        let tls = endpoint.as_ref().is_some_and(|endpoint| endpoint.scheme() == Some(&Scheme::HTTPS));
+        settings.problems.require(tls == ca.is_some(), || {
             "traces.otlp_ca: needed with an https endpoint, and only there".to_owned()
         });
-        Some(Self { endpoint, ca: ca.unwrap_or_default(), per_mille })
+        Some(Self { endpoint: endpoint?, ca: ca.unwrap_or_default(), per_mille })
     }
 }
 

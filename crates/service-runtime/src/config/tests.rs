@@ -144,3 +144,22 @@ fn a_file_too_large_is_refused() {
     let error = refused(&" ".repeat((1 << 20) + 1)).to_string();
     assert!(error.contains("is 1048577 bytes; the limit is 1048576"), "{error}");
 }
+
+#[test]
+fn a_collectors_ca_is_given_with_https_and_only_there() {
+    let ca = rcgen::generate_simple_self_signed(vec!["collector".to_owned()]).unwrap().cert.pem();
+    let traces = |keys: &str| {
+        let (folder, path) = files(&format!("{GOOD}[traces]\n{keys}"));
+        fs::write(folder.path().join("ca.pem"), &ca).unwrap();
+        load_config::<Sample>(&path).map(|sample| sample.common.observability.traces)
+    };
+    let (https, http) =
+        ("otlp_endpoint = \"https://c:1/v1/traces\"\n", "otlp_endpoint = \"http://127.0.0.1:1/\"\n");
+    let trusted = "otlp_ca = \"ca.pem\"\n";
+    assert_eq!(traces(&format!("{https}{trusted}")).unwrap().unwrap().ca.len(), 1);
+    assert!(traces(http).unwrap().unwrap().ca.is_empty() && traces("").unwrap().is_none());
+    for bad in [https.to_owned(), format!("{http}{trusted}"), trusted.to_owned()] {
+        let error = traces(&bad).unwrap_err().to_string();
+        assert!(error.contains("traces.otlp_ca: needed with an https endpoint, and only there"), "{error}");
+    }
+}
