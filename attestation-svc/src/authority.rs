@@ -88,12 +88,11 @@ impl Authority {
             material: Material::new(Arc::clone(&clock)),
             fresh: Mutex::new(0..0),
         };
-        let (public_names, (roster, identities)) =
-            (config.measured.public_names.clone(), identities(&config.measured));
+        let (roster, identities) = identities(&config.measured)?;
         Ok(Self {
             ca,
             manifests,
-            public_names,
+            public_names: config.measured.public_names.clone(),
             clock,
             metrics,
             identities,
@@ -142,8 +141,7 @@ impl Authority {
         let now = self.clock.unix();
         let mut jti = [0; 16];
         aws_lc_rs::rand::fill(&mut jti).map_err(|_| MintError)?;
-        self.metrics.token(holder.id.role());
-        self.mint.mint(&Claims {
+        let token = self.mint.mint(&Claims {
             iss: self.ca.identity(Role::Attestation).to_string(),
             sub: holder.id.to_string(),
             iat: now,
@@ -157,7 +155,9 @@ impl Authority {
             hep: epoch,
             att: holder.attested.clone(),
             ear_status: AFFIRMING.to_owned(),
-        })
+        })?;
+        self.metrics.token(holder.id.role());
+        Ok(token)
     }
 
     /// Mutual TLS with an SVID that is in the first half of its life.
@@ -191,11 +191,14 @@ impl Authority {
 }
 
 /// The identities of the deployment, which nobody holds yet.
-fn identities(measured: &MeasuredConfig) -> (Arc<watch::Sender<Roster>>, Vec<Identity>) {
-    let named = measured.identities.iter().filter_map(|(name, who)| Some((name.parse().ok()?, who.uid)));
-    let named: Vec<(Role, u32)> = named.collect();
+fn identities(measured: &MeasuredConfig) -> Result<(Arc<watch::Sender<Roster>>, Vec<Identity>), BootError> {
+    let named = measured.identities.iter().map(|(name, who)| {
+        let role = name.parse().map_err(|_| BootError::Identity(name.clone()))?;
+        Ok((role, who.uid))
+    });
+    let named: Vec<(Role, u32)> = named.collect::<Result<_, BootError>>()?;
     let roster = Arc::new(watch::Sender::new(Roster::new(named.iter().map(|(role, _)| *role))));
     let identities = named.into_iter().map(|(role, uid)| Identity::new(role, uid, Arc::clone(&roster)));
     let identities = identities.collect();
-    (roster, identities)
+    Ok((roster, identities))
 }

@@ -180,9 +180,9 @@ pub(crate) enum CaError {
     #[error("the clock shows {0} s since 1970, which no certificate can carry")]
     Date(i64),
     /// The trust domain is none.
-    #[error("the CVM's identity cannot be written")]
+    #[error("the CVM's identity cannot be written: {0}")]
     Identity(#[from] IdentityError),
     /// rcgen refused.
-    #[error("a certificate could not be made")]
+    #[error("a certificate could not be made: {0}")]
     Certificate(#[from] rcgen::Error),
 }

@@ -165,9 +165,8 @@ impl Session {
     /// Makes this connection the holder, unless the identity was revoked meanwhile.
     pub(crate) fn enrol(&self, holder: Holder, at: Duration, svid_serial: String) -> Result<(), Status> {
         holder.place.enrolled(Enrolled { at, pid: self.pid, svid_serial })?;
-        // Out of reach, since the place was free; refused all the same.
-        let taken = |_| proto::status(Code::AlreadyExists, reason::IDENTITY_IN_USE, "enrolled already");
-        self.holder.set(holder).map_err(taken)
+        // A connection enrols once: after a revocation only a new one helps.
+        self.holder.set(holder).map_err(|_| self.identity.refusal(Refused::Lost))
     }
 
     /// Resolves with the refusal once this connection has lost the identity.

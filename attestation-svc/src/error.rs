@@ -46,6 +46,9 @@ pub(crate) enum BootError {
     /// No token key.
     #[error(transparent)]
     Mint(#[from] MintError),
+    /// An identity of the deployment has a name that is no role.
+    #[error("identity.{0} is none of a service of ours; correct the measured configuration")]
+    Identity(String),
     /// No key of its own.
     #[error(transparent)]
     Key(#[from] mtls::KeyError),
@@ -66,9 +69,10 @@ impl BootError {
                 RefusalClass::OutOfPolicy => Exit::Policy,
                 RefusalClass::Stale | RefusalClass::Unavailable => Exit::Collateral,
             },
-            // AWS-LC failing to make a key has no exit code of its own; nothing about the evidence is known then.
+            // AWS-LC failing to make a key or a random number has no exit code of its own.
             Self::SharedUid(_)
             | Self::Socket(_)
+            | Self::Identity(_)
             | Self::Random
             | Self::Ca(_)
             | Self::Mint(_)

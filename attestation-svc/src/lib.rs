@@ -1,7 +1,7 @@
 //! Judges the evidence of the machine that it runs on, and only then becomes the CVM's source of
 //! identity and health.
 //!
-//! Flow: [`run`] → `boot.rs` (evidence → collateral → policy → CA, token key, manifest) →
+//! Flow: `run.rs` (the service's life) → `boot.rs` (evidence → collateral → policy → CA, token key, manifest) →
 //! `server.rs` (the layer stack of each listener) → `rpc/` (one file per service).
 //!
 //! - `run_dir.rs`: one unix socket per identity, and the administrator's.
@@ -30,62 +30,12 @@ mod prover;
 mod refusals;
 mod roster;
 mod rpc;
+mod run;
 mod run_dir;
 mod server;
-
-use std::sync::Arc;
-
-use service_runtime::{CancellationToken, Clock, Exit, Ops, Registry, TaskTracker, ends};
-use snp_evidence::TrustRoots;
-use snp_platform::Platform;
-use tokio::net::TcpListener;
-use tracing::info;
-
-use crate::metrics::Metrics;
 
 pub use config::Config;
 pub use metrics::metrics;
 pub use prover::ReportLimits;
+pub use run::run;
 pub use service_runtime::ConfigError;
-
-/// Runs the service until `shutdown`, or until it is refused.
-///
-/// `listener` carries mutual TLS for the gateway's evidence requests. The unix sockets are made in
-/// the config's run directory once the evidence has been accepted.
-pub async fn run(
-    config: Config,
-    platform: Box<dyn Platform>,
-    roots: TrustRoots,
-    listener: TcpListener,
-    clock: Arc<dyn Clock>,
-    shutdown: CancellationToken,
-) -> Exit {
-    let tracker = TaskTracker::new();
-    let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
-    let ops = match Ops::start(&config.observability, registry, &metrics.requests, &tracker).await {
-        Ok(ops) => ops,
-        Err(error) => return ends(Exit::Config)(error),
-    };
-    let boot = boot::boot(&config, platform, &roots, clock, metrics.clone());
-    let booted = tokio::select! {
-        booted = boot => booted,
-        () = shutdown.cancelled() => return Exit::Clean,
-    };
-    let sockets =
-        booted.and_then(|authority| Ok((run_dir::open(&config.run_dir, &authority.identities)?, authority)));
-    match sockets {
-        Ok((sockets, authority)) => {
-            let authority = Arc::new(authority);
-            metrics.of(&authority);
-            info!(instance = authority.ca.instance(), "evidence accepted; identities can be enrolled");
-            server::tell_readiness(&ops, &shutdown);
-            server::serve(sockets, listener, authority, config.connections, shutdown).await;
-            Exit::Clean
-        }
-        Err(refused) => {
-            error::log(&refused);
-            refused.exit()
-        }
-    }
-}

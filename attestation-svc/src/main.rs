@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 fn main() -> ExitCode {
     launch(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_DESCRIPTION"), async |config: Config, (), shutdown| {
         let platform = snp_platform::detect().map_err(ends(Exit::NoTee))?;
-        let listener = TcpListener::bind(config.listen).await.map_err(ends(Exit::Config))?;
-        Ok(run(config, platform, TrustRoots::amd(), listener, Arc::new(SystemClock), shutdown).await)
+        let listen = config.listen;
+        let bind = || TcpListener::bind(listen);
+        Ok(run(config, platform, TrustRoots::amd(), bind, Arc::new(SystemClock), shutdown).await)
     })
 }

@@ -1,6 +1,6 @@
 //! What attestation-svc counts.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use mtls::Role;
@@ -40,30 +40,33 @@ pub(crate) struct Metrics {
     tokens: Counter<1>,
     reports: Counter<2>,
     report_seconds: Histogram<1>,
-    manifest: Arc<OnceLock<Arc<Authority>>>,
+    /// Weak, because the authority counts here, and takes its keys with it when it goes.
+    authority: Arc<OnceLock<Weak<Authority>>>,
 }
 
 impl Metrics {
     /// Registers them.
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let manifest = Arc::new(OnceLock::<Arc<Authority>>::new());
-        let authority = Arc::clone(&manifest);
-        let version =
-            move || authority.get().map_or(0, |authority| authority.manifests.current().manifest.version);
+        let authority = Arc::new(OnceLock::<Weak<Authority>>::new());
+        let told = Arc::clone(&authority);
+        let version = move || {
+            let authority = told.get().and_then(Weak::upgrade);
+            authority.map_or(0, |authority| authority.manifests.current().manifest.version)
+        };
         registry.read_counter(&MANIFEST, version);
         Self {
             requests: RequestMetrics::register(registry),
             tokens: registry.counter(&TOKENS),
             reports: registry.counter(&REPORTS),
             report_seconds: registry.histogram(&REPORT_SECONDS, SECONDS),
-            manifest,
+            authority,
         }
     }
 
     /// From now on they are those of `authority`.
     pub(crate) fn of(&self, authority: &Arc<Authority>) {
         // There is one for the life of the process.
-        drop(self.manifest.set(Arc::clone(authority)));
+        drop(self.authority.set(Arc::downgrade(authority)));
     }
 
     /// A report was asked for on behalf of `caller`.

@@ -5,11 +5,10 @@ pub(crate) mod evidence;
 pub(crate) mod health;
 pub(crate) mod identity;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::stream::BoxStream;
 use proto::reason;
 use tonic::{Code, Request, Status};
 
@@ -17,7 +16,7 @@ use crate::enrolment::Session;
 use crate::prover::ProverError;
 
 /// A stream of answers.
-pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(crate) type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 /// The connection's session; the accept loop puts one into every request.
 fn session<T>(request: &Request<T>) -> Result<Arc<Session>, Status> {
@@ -46,6 +45,10 @@ fn unavailable(error: &ProverError) -> Status {
         | ProverError::Stopped => "the secure processor gives no report right now; retry",
     };
     proto::status(Code::Unavailable, reason::EVIDENCE_UNAVAILABLE, message)
+}
+
+fn invalid(message: impl Into<String>) -> Status {
+    proto::status(Code::InvalidArgument, reason::INVALID_REQUEST, message)
 }
 
 fn internal(error: impl std::fmt::Display) -> Status {

@@ -22,7 +22,7 @@ use answer::Answer;
 
 /// A model server's dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
+pub(crate) enum Dialect {
     /// Ollama's native interface: `/api/chat`, newline-delimited JSON.
     Ollama,
     /// OpenAI's interface: `/v1/chat/completions`, server-sent events.
@@ -31,13 +31,13 @@ pub enum Dialect {
 
 /// A chat request in a model server's dialect, and the reader of its answer.
 #[derive(Debug)]
-pub struct Call {
+pub(crate) struct Call {
     /// Path to POST to.
-    pub path: &'static str,
+    pub(crate) path: &'static str,
     /// JSON body.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
     /// Reads the answer.
-    pub decoder: ChatDecoder,
+    pub(crate) decoder: ChatDecoder,
 }
 
 impl From<BackendKind> for Dialect {
@@ -52,7 +52,7 @@ impl From<BackendKind> for Dialect {
 impl Dialect {
     /// Puts `spec` into this dialect. Whatever the dialect cannot say is refused by name;
     /// nothing is dropped in silence. `frame` is the largest frame of the answer, in bytes.
-    pub fn call(self, request_id: &str, spec: &ChatSpec, frame: usize) -> Result<Call, BackendError> {
+    pub(crate) fn call(self, request_id: &str, spec: &ChatSpec, frame: usize) -> Result<Call, BackendError> {
         spec::check(spec)?;
         let (path, body) = match self {
             Self::Ollama => ("/api/chat", ollama::request(spec)?),
@@ -63,7 +63,7 @@ impl Dialect {
     }
 
     /// Path to GET the list of models from.
-    pub fn models_path(self) -> &'static str {
+    pub(crate) fn models_path(self) -> &'static str {
         match self {
             Self::Ollama => "/api/tags",
             Self::OpenAi => "/v1/models",
@@ -71,7 +71,7 @@ impl Dialect {
     }
 
     /// Reads the list of models, in the server's order.
-    pub fn models(self, body: &[u8]) -> Result<Vec<Model>, BackendError> {
+    pub(crate) fn models(self, body: &[u8]) -> Result<Vec<Model>, BackendError> {
         let names = match self {
             Self::Ollama => ollama::models(body)?,
             Self::OpenAi => openai::models(body)?,
@@ -90,7 +90,7 @@ impl Dialect {
 /// The events are: one `Started`, then the pieces, then, only once the model server has said that
 /// the answer is whole, `Finished` and `Usage`. `sequence` has no gaps.
 #[derive(Debug)]
-pub struct ChatDecoder {
+pub(crate) struct ChatDecoder {
     frames: Frames,
     answer: Answer,
 }
@@ -113,7 +113,11 @@ impl ChatDecoder {
     /// Reads `input`; whether a frame came. The events before an error are in `events` and count.
     ///
     /// What follows the end marker is not read.
-    pub fn feed(&mut self, mut input: Bytes, events: &mut VecDeque<ChatEvent>) -> Result<bool, BackendError> {
+    pub(crate) fn feed(
+        &mut self,
+        mut input: Bytes,
+        events: &mut VecDeque<ChatEvent>,
+    ) -> Result<bool, BackendError> {
         let mut came = false;
         while !self.is_complete()
             && let Some(frame) = self.next_frame(&mut input)?
@@ -125,7 +129,7 @@ impl ChatDecoder {
     }
 
     /// Says that the model server closed its answer: an error unless the end marker came.
-    pub fn end(&mut self, events: &mut VecDeque<ChatEvent>) -> Result<(), BackendError> {
+    pub(crate) fn end(&mut self, events: &mut VecDeque<ChatEvent>) -> Result<(), BackendError> {
         if let Frames::Ndjson(frames) = &mut self.frames
             && !self.answer.is_complete()
             && let Some(last) = frames.finish()?
@@ -139,12 +143,12 @@ impl ChatDecoder {
     }
 
     /// Whether a piece of the answer has come.
-    pub fn has_spoken(&self) -> bool {
+    pub(crate) fn has_spoken(&self) -> bool {
         self.answer.has_spoken()
     }
 
     /// Whether the end marker has come.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.answer.is_complete()
     }
 

@@ -12,7 +12,7 @@ use service_runtime::{
 };
 use snp_evidence::Policy;
 
-use crate::generate::Limits;
+use crate::model_server::Limits;
 
 /// What the adapter runs with.
 #[derive(Debug, Clone)]

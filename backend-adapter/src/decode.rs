@@ -4,17 +4,17 @@
 //! a frame inside one network read is a slice of it and never copied. What they hold between
 //! reads is bounded by the frame limit.
 
-pub mod ndjson;
-pub mod sse;
+pub(crate) mod ndjson;
+pub(crate) mod sse;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Largest frame, in bytes, unless the configuration names another.
-pub const MAX_FRAME: usize = 1 << 20;
+pub(crate) const MAX_FRAME: usize = 1 << 20;
 
 /// Why the bytes of a model server are not frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
+pub(crate) enum FrameError {
     /// A frame is longer than the limit.
     #[error("a frame is longer than {limit} bytes")]
     TooLarge {

@@ -8,7 +8,7 @@ use crate::decode::FrameError;
 ///
 /// Nothing here holds text of the model server: it can echo the prompt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BackendError {
+pub(crate) enum BackendError {
     /// A field of the request is missing, malformed or out of range.
     #[error("{field}: {problem}")]
     InvalidField {
@@ -64,7 +64,7 @@ pub enum BackendError {
 
 /// How the model server said no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// By an HTTP status.
     Status(u16),
     /// Inside its answer.
@@ -82,7 +82,7 @@ impl fmt::Display for Cause {
 
 /// What was being waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The first token; loading the model and reading the prompt are part of it.
     FirstToken,
     /// The next frame.
@@ -93,10 +93,10 @@ pub enum Phase {
 
 impl Phase {
     /// Stable name, for `ErrorInfo` metadata `phase`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::FirstToken => "first_token",
-            Self::Idle => "idle",
+            Self::Idle => "stream_idle",
             Self::Answer => "answer",
         }
     }

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     dial::{Socket, dial},
     error::{BackendError, Phase},
-    generate::Limits,
+    model_server::Limits,
     permit::Permit,
 };
 

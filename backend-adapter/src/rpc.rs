@@ -1,8 +1,8 @@
 //! `cube.backend.v1.BackendService`: each method takes the permit of its connection, or refuses.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{StreamExt, stream::BoxStream};
 use health_gate::attach::{AttachedPermit, PeerAttachment, require, serve_attach};
 use proto::{
     backend::v1::{
@@ -14,7 +14,7 @@ use proto::{
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::warn;
 
-use crate::{error::BackendError, generate::ModelServer, wire};
+use crate::{error::BackendError, model_server::ModelServer, wire};
 
 /// The methods, in front of one model server.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Rpc {
     pub(crate) server: Arc<ModelServer>,
 }
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 #[tonic::async_trait]
 impl BackendService for Rpc {

@@ -3,12 +3,11 @@
 use std::{io, sync::Arc};
 
 use grpc_surface::Serving;
-use health_gate::{Gate, Holder, HolderConfig, attach::Attachments};
+use health_gate::{Holder, HolderConfig, StartError, attach::Attachments};
 use mtls::Role;
-use proto::backend::v1::backend_service_server::SERVICE_NAME as BACKEND;
 use service_runtime::{
-    CancellationToken, Clock, Condition, Exit, Incoming, Observer, Ops, Registry, RequestMetrics, Server,
-    TaskTracker, TraceContext, ends,
+    CancellationToken, Clock, Exit, Incoming, Observer, Ops, Registry, RequestMetrics, Server, TaskTracker,
+    TraceContext, bound, ends, left_behind,
 };
 use snp_evidence::TrustRoots;
 use tokio::net::TcpListener;
@@ -16,9 +15,9 @@ use tracing::info;
 
 use crate::{
     Config,
-    generate::ModelServer,
     metrics::Metrics,
-    server::{paths, router},
+    model_server::ModelServer,
+    server::{conditions, health, paths, router, serving},
 };
 
 /// Serves until `shutdown`. `bind` makes the listener, and is called once, with the first live
@@ -34,7 +33,10 @@ where
     B: FnOnce() -> F,
     F: Future<Output = io::Result<TcpListener>>,
 {
-    serve(config, roots, bind, clock, shutdown).await.unwrap_or_else(|exit| exit)
+    let tracker = TaskTracker::new();
+    let exit = serve(config, roots, bind, clock, shutdown, &tracker).await;
+    left_behind(tracker).await;
+    exit.unwrap_or_else(|exit| exit)
 }
 
 async fn serve<B, F>(
@@ -43,28 +45,29 @@ async fn serve<B, F>(
     bind: B,
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
+    tracker: &TaskTracker,
 ) -> Result<Exit, Exit>
 where
     B: FnOnce() -> F,
     F: Future<Output = io::Result<TcpListener>>,
 {
     mtls::install_crypto_provider();
-    let (tracker, mut registry) = (TaskTracker::new(), Registry::default());
+    let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let ops = Ops::start(&config.observability, registry, &metrics.requests, &tracker).await;
+    let ops = Ops::start(&config.observability, registry, &metrics.requests, tracker).await;
     let ops = ops.map_err(ends(Exit::Config))?;
 
-    let holder = health_gate::start(holder_config(&config, roots, clock), shutdown.clone(), &tracker).await;
-    let holder = holder.map_err(|error| ends(error.exit())(error))?;
+    let holder = health_gate::start(holder_config(&config, roots, clock), shutdown.clone(), tracker).await;
+    let holder = match holder {
+        Ok(holder) => holder,
+        Err(StartError::Stopped) => return Ok(Exit::Clean),
+        Err(error) => return Err(ends(error.exit())(error)),
+    };
     metrics.lease.of(&holder);
-    let listener =
-        bind().await.map_err(|error| format!("listen: {} cannot be bound: {error}", config.listen));
-    let listener = listener.map_err(ends(Exit::Config))?;
+    let listener = bound(bind, config.listen).await?;
 
     let (gate, stop) = (holder.gate(), shutdown.clone());
-    ops.ready_when(grpc_surface::health(serving(&holder, &shutdown), &[BACKEND]), move || {
-        conditions(&gate, &stop)
-    });
+    ops.ready_when(health(serving(&holder, &shutdown)), move || conditions(&gate, &stop));
     info!(identity = %holder.identity(), listen = ?listener.local_addr().ok(), backend = %config.measured.backend.address, "serving");
     let server = server(&config, &holder, serving(&holder, &shutdown), metrics.requests);
     server.serve(Incoming::Tcp(listener), shutdown).await;
@@ -102,19 +105,4 @@ fn server(config: &Config, holder: &Holder, serving: Serving, requests: RequestM
         recycle: holder.epoch_changed(),
         observer: Observer::new("mutual", TraceContext::Joined, paths(), requests),
     }
-}
-
-/// What `grpc.health.v1` says: the lease, until a stop is asked for.
-fn serving(holder: &Holder, stop: &CancellationToken) -> Serving {
-    let (gate, changes) = (holder.gate(), holder.gate().watch());
-    Serving::new(move || gate.is_open(), changes, stop.clone())
-}
-
-/// What `/readyz` asks for. Whether the model server answers is the gateway's question: only its
-/// requests may reach it.
-fn conditions(gate: &Gate, stop: &CancellationToken) -> Vec<Condition> {
-    vec![
-        Condition { name: "lease", holds: gate.is_open() },
-        Condition { name: "not-stopping", holds: !stop.is_cancelled() },
-    ]
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use grpc_surface::{Access, Callers, EVERYWHERE, Serving, Surface};
-use health_gate::{Gate, GateLayer};
+use health_gate::{Gate, GateLayer, Holder};
 use proto::backend::v1::backend_service_server::{BackendServiceServer, SERVICE_NAME as BACKEND};
-use service_runtime::Routes;
+use service_runtime::{CancellationToken, Condition, Routes};
 
 use crate::{
-    generate::{Limits, ModelServer},
+    model_server::{Limits, ModelServer},
     rpc::Rpc,
 };
 
@@ -40,6 +40,26 @@ fn guarded(server: Arc<ModelServer>, serving: Serving) -> (Router, Access) {
 /// The paths that are told of by name.
 pub(crate) fn paths() -> Routes {
     Routes::new(&[], &[&[BACKEND], EVERYWHERE.as_slice()].concat())
+}
+
+/// `grpc.health.v1`, for the port of probes.
+pub(crate) fn health(serving: Serving) -> Router {
+    grpc_surface::health(serving, &[BACKEND])
+}
+
+/// What `grpc.health.v1` says: the lease, until a stop is asked for.
+pub(crate) fn serving(holder: &Holder, stop: &CancellationToken) -> Serving {
+    let (gate, changes) = (holder.gate(), holder.gate().watch());
+    Serving::new(move || gate.is_open(), changes, stop.clone())
+}
+
+/// What `/readyz` asks for. Whether the model server answers is the gateway's question: only its
+/// requests may reach it.
+pub(crate) fn conditions(gate: &Gate, stop: &CancellationToken) -> Vec<Condition> {
+    vec![
+        Condition { name: "lease", holds: gate.is_open() },
+        Condition { name: "not-stopping", holds: !stop.is_cancelled() },
+    ]
 }
 
 #[cfg(test)]

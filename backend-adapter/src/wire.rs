@@ -3,7 +3,7 @@
 use proto::{backend::v1::GenerateRequest, reason};
 use tonic::{Code, Status};
 
-use crate::{backend::Call, error::BackendError, generate::ModelServer};
+use crate::{backend::Call, error::BackendError, model_server::ModelServer};
 
 /// Checks a request and puts it into the model server's dialect.
 pub(crate) fn call(server: &ModelServer, request: &GenerateRequest) -> Result<Call, BackendError> {

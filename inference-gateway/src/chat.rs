@@ -75,28 +75,31 @@ impl Chat {
     /// The answer as events. Resolves with the first one, so that a refusal by the
     /// backend is still the answer's status and not a broken stream.
     pub(crate) async fn stream(&self, permit: &ServingPermit, call: Call) -> Result<Answer, Status> {
+        let deadline = callers(call.deadline);
+        self.ask(permit, call, deadline).await
+    }
+
+    async fn ask(&self, permit: &ServingPermit, call: Call, end: Option<Bound>) -> Result<Answer, Status> {
         let first_by = Instant::now() + self.limits.first_token;
         let mut meter = self.metrics.begin(call.spec.sampling());
-        let (request_id, deadline) = (call.request_id.clone(), call.deadline);
-        let (until, phase) = earlier((first_by, "first_token"), deadline);
+        let request_id = call.request_id.clone();
+        let (until, phase) = earlier((first_by, "first_token"), end);
         let asked = timeout_at(until, self.backend.generate(permit, call)).await;
         let events = asked.unwrap_or_else(|_| Err(timed_out(phase)));
         let events = events.inspect_err(|status| meter.failed(status))?;
         let (stream_idle, order) = (self.limits.stream_idle, Order::default());
-        let mut answer =
-            Answer { events, order, meter, request_id, first_by, stream_idle, deadline, first: None };
+        let mut answer = Answer { events, order, meter, request_id, first_by, stream_idle, end, first: None };
         answer.first = answer.next().await?;
         Ok(answer)
     }
 
     /// The answer as a whole.
-    pub(crate) async fn whole(&self, permit: &ServingPermit, mut call: Call) -> Result<ChatResponse, Status> {
-        let limit = Instant::now() + self.limits.unary;
-        call.deadline = Some(call.deadline.map_or(limit, |deadline| deadline.min(limit)));
-        let mut answer = self.stream(permit, call).await?;
+    pub(crate) async fn whole(&self, permit: &ServingPermit, call: Call) -> Result<ChatResponse, Status> {
+        let end = earlier((Instant::now() + self.limits.unary, "unary"), callers(call.deadline));
+        let mut answer = self.ask(permit, call, Some(end)).await?;
         let mut gather = Gather::new(self.limits.body);
         while let Some(event) = answer.next().await? {
-            gather.add(event)?;
+            gather.add(event).inspect_err(|status| answer.meter.failed(status))?;
         }
         Ok(gather.finish())
     }
@@ -107,7 +110,7 @@ impl Chat {
         permit: &ServingPermit,
         deadline: Option<Instant>,
     ) -> Result<Vec<proto::inference::v1::Model>, Status> {
-        let (until, phase) = earlier((Instant::now() + self.limits.unary, "models"), deadline);
+        let (until, phase) = earlier((Instant::now() + self.limits.unary, "models"), callers(deadline));
         let models = timeout_at(until, self.backend.models(permit)).await.map_err(|_| timed_out(phase))??;
         self.metrics.learn(&models);
         Ok(models)
@@ -122,7 +125,7 @@ pub(crate) struct Answer {
     request_id: RequestId,
     first_by: Instant,
     stream_idle: Duration,
-    deadline: Option<Instant>,
+    end: Option<Bound>,
     first: Option<ChatEvent>,
 }
 
@@ -155,13 +158,13 @@ impl Answer {
         Ok(event)
     }
 
-    fn patience(&self) -> (Instant, &'static str) {
+    fn patience(&self) -> Bound {
         let own = if self.order.has_output() {
             (Instant::now() + self.stream_idle, "stream_idle")
         } else {
             (self.first_by, "first_token")
         };
-        earlier(own, self.deadline)
+        earlier(own, self.end)
     }
 }
 
@@ -171,11 +174,15 @@ impl fmt::Debug for Answer {
     }
 }
 
-fn earlier(own: (Instant, &'static str), deadline: Option<Instant>) -> (Instant, &'static str) {
-    match deadline {
-        Some(deadline) if deadline < own.0 => (deadline, "deadline"),
-        _ => own,
-    }
+/// When a wait is over, and the phase that is over then.
+type Bound = (Instant, &'static str);
+
+fn callers(deadline: Option<Instant>) -> Option<Bound> {
+    deadline.map(|deadline| (deadline, "deadline"))
+}
+
+fn earlier(own: Bound, other: Option<Bound>) -> Bound {
+    other.filter(|other| other.0 < own.0).unwrap_or(own)
 }
 
 /// The backend took longer than `phase` may take.

@@ -129,7 +129,7 @@ fn answer_limits(settings: &mut Settings) -> AnswerLimits {
             body,
             own.bodies.max(body),
         ),
-        frame: settings.bytes("limits.frame_bytes", "Size of one event of an answer.", 1, own.frame),
+        frame: settings.bytes("limits.frame_bytes", "Size of one event of an answer; not less than `limits.frame_bytes` of the adapter.", 1, own.frame),
         first_token: settings.seconds(
             "limits.first_token_seconds",
             "From a request to the first output of the model; loading it and reading the prompt are part of that.",

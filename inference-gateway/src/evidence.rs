@@ -3,16 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    extract::State,
-    response::{IntoResponse, Response as HttpResponse},
-    routing::get,
-};
+use axum::{Router, extract::State, response::Response as HttpResponse, routing::get};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use health_gate::ServingPermit;
-use http::{Extensions, header, request::Parts};
+use http::{Extensions, request::Parts};
 use proto::{
     attestation::v1::{
         Binding, CollectEvidenceRequest, GetEvidenceRequest, GetEvidenceResponse, GetKeyManifestRequest,
@@ -24,8 +19,8 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
-    openai::error::ApiError,
-    request::{deadline, permit, tls},
+    incoming::{deadline, permit, tls},
+    openai::{error::ApiError, json},
     upstream::Evidence,
 };
 
@@ -132,8 +127,7 @@ pub(crate) fn router(attestation: Attestation) -> Router {
 async fn report(State(attestation): State<Attestation>, request: Parts) -> Result<HttpResponse, ApiError> {
     let asked = parse_query(request.uri.query().unwrap_or_default())?;
     let bundle = attestation.bundle(&request.extensions, asked, None).await?;
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, bundle).into_response())
+    Ok(json(bundle))
 }
 
 /// Exactly `nonce` and `binding`, once each. Neither needs percent-encoding, so none is undone.

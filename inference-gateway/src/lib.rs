@@ -1,6 +1,6 @@
 //! The only public door: gRPC and OpenAI's HTTP interface over attested TLS.
 //!
-//! Flow of a request: [`server::router`] (the layer stack: request id, gate, body
+//! `run` is the service's life. Flow of a request: [`server::router`] (the layer stack: request id, gate, body
 //! bounds) → `rpc` or `openai`, the two dialects → `spec`, what both must satisfy →
 //! `chat`, which asks the [`upstream::Backend`] and watches its answer → back through
 //! the dialect and the gate, event by event. Evidence goes the same way: `evidence` →
@@ -16,10 +16,10 @@ mod body;
 mod chat;
 mod config;
 mod evidence;
+mod incoming;
 mod metrics;
 mod openai;
 mod ready;
-mod request;
 mod request_id;
 mod rpc;
 mod run;

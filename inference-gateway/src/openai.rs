@@ -22,7 +22,7 @@ use tonic::Status;
 
 use crate::{
     chat::Chat,
-    request::{self as incoming, permit},
+    incoming::{self, permit},
     upstream::Call,
 };
 
@@ -99,8 +99,10 @@ impl OpenAi {
     }
 }
 
-fn json(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+/// An answer in JSON; none is for a cache.
+pub(crate) fn json(body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body.into())
+        .into_response()
 }
 
 /// Browsers send other types across origins without asking first.

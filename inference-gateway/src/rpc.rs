@@ -1,8 +1,6 @@
 //! The gRPC methods, thin: what is asked, and what [`Chat`] answers.
 
-use std::pin::Pin;
-
-use futures_util::{Stream, stream};
+use futures_util::stream::{self, BoxStream};
 use proto::{
     inference::v1::{
         ChatRequest, ChatResponse, ChatSpec, ListModelsRequest, ListModelsResponse, Model, StreamChatRequest,
@@ -14,7 +12,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::{
     chat::{Answer, Chat},
-    request::{deadline, id, permit},
+    incoming::{deadline, id, permit},
     spec::ValidSpec,
     upstream::Call,
 };
@@ -34,7 +32,7 @@ impl InferenceService for Inference {
         Ok(Response::new(self.0.whole(&permit, call).await?))
     }
 
-    type StreamChatStream = Pin<Box<dyn Stream<Item = Result<StreamChatResponse, Status>> + Send>>;
+    type StreamChatStream = BoxStream<'static, Result<StreamChatResponse, Status>>;
 
     async fn stream_chat(
         &self,

@@ -2,11 +2,11 @@
 
 use std::{io, sync::Arc};
 
-use health_gate::{Holder, HolderConfig, attach::AttachedChannel};
+use health_gate::{Holder, HolderConfig, StartError, attach::AttachedChannel};
 use mtls::Role;
 use service_runtime::{
     CancellationToken, Clock, Exit, Incoming, Observer, Ops, Registry, RequestMetrics, Server, TaskTracker,
-    TraceContext, ends, no_scope,
+    TraceContext, bound, ends, left_behind, no_scope,
 };
 use snp_evidence::{PUBLIC_LISTENER, TrustRoots};
 use tokio::{net::TcpListener, sync::watch};
@@ -33,7 +33,10 @@ where
     B: FnOnce() -> F,
     F: Future<Output = io::Result<TcpListener>>,
 {
-    serve(config, roots, bind, clock, shutdown).await.unwrap_or_else(|exit| exit)
+    let tracker = TaskTracker::new();
+    let exit = serve(config, roots, bind, clock, shutdown, &tracker).await;
+    left_behind(tracker).await;
+    exit.unwrap_or_else(|exit| exit)
 }
 
 async fn serve<B, F>(
@@ -42,27 +45,30 @@ async fn serve<B, F>(
     bind: B,
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
+    tracker: &TaskTracker,
 ) -> Result<Exit, Exit>
 where
     B: FnOnce() -> F,
     F: Future<Output = io::Result<TcpListener>>,
 {
     mtls::install_crypto_provider();
-    let (tracker, mut registry) = (TaskTracker::new(), Registry::default());
+    let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let ops = Ops::start(&config.observability, registry, &metrics.requests, &tracker).await;
+    let ops = Ops::start(&config.observability, registry, &metrics.requests, tracker).await;
     let ops = ops.map_err(ends(Exit::Config))?;
 
     let holder_config = holder_config(&config, roots, clock.clone());
-    let holder = health_gate::start(holder_config, shutdown.clone(), &tracker).await;
-    let holder = holder.map_err(|error| ends(error.exit())(error))?;
+    let holder = health_gate::start(holder_config, shutdown.clone(), tracker).await;
+    let holder = match holder {
+        Ok(holder) => holder,
+        Err(StartError::Stopped) => return Ok(Exit::Clean),
+        Err(error) => return Err(ends(error.exit())(error)),
+    };
     metrics.lease.of(&holder);
-    let listener =
-        bind().await.map_err(|error| format!("listen: {} cannot be bound: {error}", config.listen));
-    let listener = listener.map_err(ends(Exit::Config))?;
+    let listener = bound(bind, config.listen).await?;
 
-    let gateway = gateway(&config, &holder, clock, &shutdown, &tracker, metrics.chat);
-    tell_readiness(&ops, &config, &gateway, &tracker);
+    let gateway = gateway(&config, &holder, clock, &shutdown, tracker, metrics.chat);
+    tell_readiness(&ops, &config, &gateway, tracker);
     info!(identity = %holder.identity(), listen = ?listener.local_addr().ok(), "serving");
     server(&config, &holder, gateway, metrics.requests).serve(Incoming::Tcp(listener), shutdown).await;
     info!("stopped");

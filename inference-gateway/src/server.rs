@@ -131,7 +131,8 @@ async fn no_such_path(request: Request) -> Response {
 
 async fn with_request_id(mut request: Request, next: Next) -> Response {
     let Ok(id) = RequestId::random() else {
-        return openai::error::ApiError::from(Status::internal("")).into_response();
+        let status = proto::status(Code::Internal, reason::INTERNAL, "no random bytes could be had");
+        return openai::error::ApiError::from(status).into_response();
     };
     let value = id.header_value();
     request.extensions_mut().insert(id);
@@ -155,13 +156,10 @@ fn reasoned(status: &Status) -> Option<Status> {
     if status.code() == Code::Ok || proto::reason_of(status).is_some() {
         return None;
     }
-    if status.code() == Code::Unimplemented {
-        return Some(unknown_method());
-    }
     if status.code() == Code::OutOfRange {
         return Some(too_large());
     }
     // Nothing else can go wrong before a handler is reached.
-    let message = "the request cannot be decoded";
+    let message = "the request cannot be decoded; messages must not be compressed";
     Some(proto::status(Code::InvalidArgument, reason::INVALID_REQUEST, message))
 }

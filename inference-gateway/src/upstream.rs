@@ -67,6 +67,11 @@ fn presentable(status: Status, unavailable: &'static str, message: &'static str)
     if status.code() == Code::DeadlineExceeded {
         return crate::chat::timed_out("deadline");
     }
+    // So tonic says that a message is larger than it takes.
+    if status.code() == Code::OutOfRange {
+        let message = "an event is larger than limits.frame_bytes of the gateway";
+        return proto::status(Code::Internal, reason::BACKEND_PROTOCOL, message);
+    }
     proto::status(Code::Internal, reason::INTERNAL, "a service behind the gateway failed")
 }
 

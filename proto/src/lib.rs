@@ -8,6 +8,7 @@
 pub mod access;
 mod descriptors;
 pub mod reason;
+pub mod spec;
 mod status;
 
 pub use descriptors::{ERROR_DETAILS, FILE_DESCRIPTOR_SET, FILES, method_paths};

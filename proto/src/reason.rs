@@ -139,7 +139,8 @@ reasons! {
     BACKEND_TRUNCATED: Later, grpc [DataLoss], http [500],
         "Callers do not use what came, and may ask again. Operators look whether the model server crashed or was stopped.";
     /// The model server was silent for longer than the limit, or than the caller's deadline; the metadata `phase` says
-    /// what was waited for.
+    /// what was waited for: `first_token`, `stream_idle`, `unary` (the whole answer), `models` (their list), `answer`
+    /// (any other short answer of the model server) or `deadline` (the caller's own).
     BACKEND_TIMEOUT: Later, grpc [DeadlineExceeded], http [504],
         "Callers retry, or set a later deadline where `phase` is `deadline`. Operators look at the load of the model \
          server, and may raise `limits.first_token_seconds`, `limits.stream_idle_seconds` or `limits.unary_seconds`.";

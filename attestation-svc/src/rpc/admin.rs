@@ -11,14 +11,14 @@ use proto::attestation::v1::{
     GetStateRequest, GetStateResponse, IdentityHolder, IdentityState, ReinstateRequest, ReinstateResponse,
     RevokeRequest, RevokeResponse, RotateRequest, RotateResponse, RotationTarget,
 };
-use proto::reason;
 use service_runtime::{Connection, UnixPeer};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use tracing::info;
 
 use crate::authority::{Authority, Machine};
 use crate::enrolment::Identity;
 use crate::roster::{Epochs, Roster, Standing};
+use crate::rpc::invalid;
 
 /// Bytes of an operator's reason.
 const MAX_REASON: usize = 256;
@@ -186,10 +186,6 @@ fn stated(reason: &str) -> Result<(), Status> {
         return Ok(());
     }
     Err(invalid(format!("reason: 1 to {MAX_REASON} bytes of one line, for the audit log")))
-}
-
-fn invalid(message: impl Into<String>) -> Status {
-    proto::status(Code::InvalidArgument, reason::INVALID_REQUEST, message)
 }
 
 fn caller<T>(request: &Request<T>) -> Option<UnixPeer> {

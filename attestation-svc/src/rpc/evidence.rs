@@ -71,6 +71,7 @@ impl EvidenceRequests {
         peer_of(connection).map_err(internal)
     }
 }
+
 fn binder(binding: Binding, exporter: &Bytes, leaf: [u8; 32], listener: &str) -> Result<Binder, Status> {
     let unsupported = |code, message| Err(proto::status(code, reason::BINDING_UNSUPPORTED, message));
     match (binding, exactly_32(exporter)) {

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use proto::attestation::v1::health_service_server::HealthService;
 use proto::attestation::v1::{LeaseRequest, LeaseResponse, Revocation};
-use proto::reason;
 use service_runtime::CancellationToken;
 use tokio::sync::watch;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::authority::Authority;
 use crate::enrolment::Session;
 use crate::roster::{Epochs, Roster};
-use crate::rpc::{Answers, internal, nonce, session};
+use crate::rpc::{Answers, internal, invalid, nonce, session};
 
 /// `sequence` of an answer to no heartbeat.
 const NOTICE: u64 = 0;
@@ -85,8 +84,7 @@ impl Lease {
     fn answer(&mut self, beat: &LeaseRequest) -> Result<LeaseResponse, Status> {
         let expected = self.answered.wrapping_add(1);
         if beat.sequence != expected {
-            let message = format!("heartbeat {} came, {expected} is next", beat.sequence);
-            return Err(proto::status(Code::InvalidArgument, reason::INVALID_REQUEST, message));
+            return Err(invalid(format!("heartbeat {} came, {expected} is next", beat.sequence)));
         }
         self.answered = expected;
         let epochs = self.session.holder()?.place.heartbeat(self.authority.clock.boot())?;

@@ -22,7 +22,7 @@ use crate::authority::Authority;
 use crate::enrolment::Holder;
 use crate::manifest::hash;
 use crate::prover::{Caller, Challenge};
-use crate::rpc::{Answers, internal, nonce, session, unavailable};
+use crate::rpc::{Answers, internal, invalid, nonce, session, unavailable};
 
 /// On an enrolment socket.
 #[derive(Debug, Clone)]
@@ -126,10 +126,6 @@ fn listeners(
         }
         _ => Err(invalid("listeners: only the gateway has one, gateway/public")),
     }
-}
-
-fn invalid(message: &str) -> Status {
-    proto::status(Code::InvalidArgument, reason::INVALID_REQUEST, message)
 }
 
 fn confirmation(key: &CertificateRequest, svid: &CertificateDer<'_>) -> Result<Confirmation, Status> {

@@ -189,6 +189,9 @@ async fn a_reinstated_identity_is_free_although_its_former_holder_stays_connecte
     rig.reinstate("gateway").await.unwrap();
     let refused = Lease::open(&former).await.map(|_| ());
     assert_refused(refused, Code::FailedPrecondition, reason::NOT_ENROLLED);
+    // The place is free, but not for a connection that has lost it.
+    let again = former.identities().enroll(Peer::new(Role::Gateway).request()).await;
+    assert_refused(again, Code::FailedPrecondition, reason::NOT_ENROLLED);
 
     let (link, _) = Peer::new(Role::Gateway).hold(&rig.world).await;
     let answer = Lease::open(&link).await.unwrap().beat(1, &NONCE).await.unwrap();
@@ -210,7 +213,8 @@ async fn an_enrolment_under_way_is_refused_when_its_identity_is_revoked() {
     let mut identities = link.identities();
     let enrolling = tokio::spawn(async move { identities.enroll(peer.request()).await });
     // It has its place once its listener's key is listed.
-    while rig.state().await.manifest_version == 1 {}
+    let listed = async { while rig.state().await.manifest_version == 1 {} };
+    timeout(PATIENCE, listed).await.unwrap();
     rig.revoke(gateway()).await;
     rig.reinstate("gateway").await.unwrap();
     drop(held);

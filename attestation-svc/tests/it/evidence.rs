@@ -10,10 +10,11 @@ use proto::reason;
 use service_runtime::Clock;
 use snp_evidence::{Binder, KeyManifest, PUBLIC_LISTENER, Purpose};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tonic::Code;
 
 use crate::peer::{NONCE, Peer, assert_refused};
-use crate::world::{NOW, World};
+use crate::world::{NOW, PATIENCE, World};
 
 const EXPORTER: [u8; 32] = [0x22; 32];
 
@@ -168,7 +169,7 @@ async fn a_crowd_of_strangers_keeps_nobody_from_enrolling() {
         }
         drop(held);
     };
-    tokio::join!(again, listed);
+    timeout(PATIENCE, async { tokio::join!(again, listed) }).await.unwrap();
     assert!(crowd.join_all().await.iter().all(Result::is_ok));
     service.stop().await;
 }

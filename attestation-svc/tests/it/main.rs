@@ -9,6 +9,5 @@ mod enrol;
 mod evidence;
 mod lease;
 mod peer;
-mod policy;
 mod surface;
 mod world;

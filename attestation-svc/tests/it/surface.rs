@@ -23,6 +23,12 @@ const ENROLMENT: [&str; 5] = [
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 ];
+const ADMIN: [&str; 4] = [
+    "cube.attestation.v1.AdminService",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
 const MUTUAL: [&str; 4] = [
     "cube.attestation.v1.EvidenceService",
     "grpc.health.v1.Health",
@@ -41,7 +47,8 @@ async fn each_listener_lists_and_knows_the_health_of_exactly_what_it_serves() {
     let service = world.start().await;
     let (socket, enrolled) = Peer::new(Role::Adapter).hold(&world).await;
     let mutual = service.mutual(&enrolled).await;
-    for (link, services) in [(&socket, &ENROLMENT[..]), (&mutual, &MUTUAL[..])] {
+    let admin = Link::unix(&world.path("run").join("admin.sock")).await;
+    for (link, services) in [(&socket, &ENROLMENT[..]), (&admin, &ADMIN[..]), (&mutual, &MUTUAL[..])] {
         assert_eq!(link.listed().await, services);
         for name in services.iter().chain(&[""]) {
             assert_eq!(link.health(name).await, SERVING, "{name}");

@@ -1,6 +1,7 @@
 //! A simulated machine, the files of a deployment on it, and the service running there.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,8 @@ use snp_evidence::{Endorsements, Evidence, EvidenceFormat, Policy, TrustRoots, V
 use snp_platform::{Platform, PlatformError};
 use snp_simulator::{ChipSpec, Guest, Product, SecureProcessor, SimulatedRoot};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -104,7 +106,7 @@ impl World {
     /// Both identities belong to `uid`.
     pub(crate) fn for_uid(uid: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let policy = crate::policy::policy();
+        let policy = snp_simulator::policy(&MEASUREMENT);
         let measured = format!(
             "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{}\"\n\
              [identity.gateway]\nuid = {uid}\n[identity.adapter]\nuid = {uid}\n\
@@ -161,32 +163,34 @@ impl World {
 
     /// Starts the service, which is expected to end by itself.
     pub(crate) async fn exit(&self) -> Exit {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        timeout(PATIENCE, self.run(listener, CancellationToken::new())).await.unwrap().unwrap()
+        let running = self.run(|| TcpListener::bind("127.0.0.1:0"), CancellationToken::new());
+        timeout(PATIENCE, running).await.unwrap().unwrap()
     }
 
-    /// Starts the service and waits for its sockets.
+    /// Starts the service and waits until it listens.
     pub(crate) async fn start(&self) -> Service {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
-        let running = self.run(listener, shutdown.clone());
-        let socket = self.socket("gateway").with_file_name("enrol-adapter.sock");
-        let up = async {
-            for socket in [socket, self.socket("gateway")] {
-                while UnixStream::connect(&socket).await.is_err() {
-                    assert!(!running.is_finished(), "the service ended instead of serving");
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-            }
+        let (bound, address) = oneshot::channel();
+        let bind = async || {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            bound.send(listener.local_addr()?).unwrap();
+            Ok(listener)
         };
-        timeout(PATIENCE, up).await.unwrap();
-        Service { address, shutdown, running }
+        let shutdown = CancellationToken::new();
+        let running = self.run(bind, shutdown.clone());
+        let address = timeout(PATIENCE, address).await.unwrap();
+        Service { address: address.unwrap(), shutdown, running }
     }
 
-    fn run(&self, listener: TcpListener, shutdown: CancellationToken) -> JoinHandle<Exit> {
+    fn run<F>(
+        &self,
+        bind: impl FnOnce() -> F + Send + 'static,
+        shutdown: CancellationToken,
+    ) -> JoinHandle<Exit>
+    where
+        F: Future<Output = io::Result<TcpListener>> + Send + 'static,
+    {
         let (config, device, roots) = (self.config(), Box::new(self.device.clone()), self.roots.clone());
-        tokio::spawn(run(config, device, roots, listener, self.clock.clone(), shutdown))
+        tokio::spawn(run(config, device, roots, bind, self.clock.clone(), shutdown))
     }
 }
 

@@ -23,12 +23,12 @@ pub(super) struct Answer {
     calls: Vec<OpenCall>,
     finish: Option<FinishReason>,
     counts: Counts,
-    phase: Phase,
+    progress: Progress,
     events: VecDeque<ChatEvent>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Phase {
+enum Progress {
     Waiting,
     Started,
     Complete,
@@ -70,15 +70,15 @@ impl Answer {
             calls: Vec::new(),
             finish: None,
             counts: Counts::default(),
-            phase: Phase::Waiting,
+            progress: Progress::Waiting,
             events: VecDeque::new(),
         }
     }
 
     /// The first frame came, perhaps with the name of the model that answers.
     pub(super) fn start(&mut self, model: Option<String>) {
-        if self.phase == Phase::Waiting {
-            self.phase = Phase::Started;
+        if self.progress == Progress::Waiting {
+            self.progress = Progress::Started;
             let model = model.filter(|name| !name.is_empty()).unwrap_or_else(|| self.model.clone());
             self.push(Event::Started(Started { request_id: self.request_id.clone(), model }));
         }
@@ -138,7 +138,7 @@ impl Answer {
         self.push(Event::Finished(Finished { reason: reason.into() }));
         let usage = self.usage();
         self.push(Event::Usage(usage));
-        self.phase = Phase::Complete;
+        self.progress = Progress::Complete;
         Ok(())
     }
 
@@ -147,7 +147,7 @@ impl Answer {
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.phase == Phase::Complete
+        self.progress == Progress::Complete
     }
 
     pub(super) fn take_events(&mut self, into: &mut VecDeque<ChatEvent>) {

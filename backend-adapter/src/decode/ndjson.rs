@@ -6,18 +6,18 @@ use super::{FrameError, Lines};
 
 /// Incremental decoder of newline-delimited JSON.
 #[derive(Debug)]
-pub struct Ndjson {
+pub(crate) struct Ndjson {
     lines: Lines,
 }
 
 impl Ndjson {
     /// A decoder that refuses lines of more than `limit` bytes.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { lines: Lines::new(limit) }
     }
 
     /// The next line that is not blank, or `None` once `input` is used up.
-    pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, FrameError> {
+    pub(crate) fn next(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, FrameError> {
         while let Some(line) = self.lines.next(input)? {
             if !is_blank(&line) {
                 return Ok(Some(line));
@@ -27,7 +27,7 @@ impl Ndjson {
     }
 
     /// The last line, where the input ended without a line end.
-    pub fn finish(&mut self) -> Result<Option<Bytes>, FrameError> {
+    pub(crate) fn finish(&mut self) -> Result<Option<Bytes>, FrameError> {
         let line = self.lines.rest()?;
         Ok((!is_blank(&line)).then_some(line))
     }

@@ -12,7 +12,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Incremental decoder of server-sent events.
 #[derive(Debug)]
-pub struct Sse {
+pub(crate) struct Sse {
     lines: Lines,
     at_start: bool,
     /// The data of the event whose blank line has not come yet.
@@ -21,7 +21,7 @@ pub struct Sse {
 
 impl Sse {
     /// A decoder that refuses lines and events of more than `limit` bytes.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { lines: Lines::new(limit), at_start: true, data: None }
     }
 
@@ -29,7 +29,7 @@ impl Sse {
     ///
     /// An event counts once its blank line has come; what is left at the end of the input is
     /// the standard's to throw away, and no event.
-    pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, FrameError> {
+    pub(crate) fn next(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, FrameError> {
         while let Some(mut line) = self.lines.next(input)? {
             if std::mem::take(&mut self.at_start) && line.starts_with(BYTE_ORDER_MARK) {
                 line = line.slice(BYTE_ORDER_MARK.len()..);

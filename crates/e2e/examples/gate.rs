@@ -10,7 +10,6 @@ use std::{
     cell::Cell,
     error::Error,
     hint::black_box,
-    pin::Pin,
     process::ExitCode,
     sync::{
         Arc,
@@ -21,7 +20,7 @@ use std::{
 
 use dev_stack::{Options, Role as Service, Stack, new_root, prepare};
 use e2e::bench::{Report, failed, median};
-use futures_util::{Stream, StreamExt};
+use futures_util::{StreamExt, stream::BoxStream};
 use health_gate::{
     Gate, Holder, HolderConfig, ServingPermit,
     attach::{AttachedChannel, AttachedPermit, Attachments, PeerAttachment, require, serve_attach},
@@ -267,7 +266,7 @@ async fn hold(stack: &Stack, role: Role) -> Outcome<Holder> {
 #[derive(Clone)]
 struct Capture(mpsc::Sender<AttachedPermit>);
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 #[tonic::async_trait]
 impl BackendService for Capture {

@@ -3,8 +3,10 @@
 use std::{
     fmt::Display,
     io::{self, Write},
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
@@ -12,14 +14,21 @@ use nix::sys::{
     prctl,
     resource::{Resource, getrlimit, setrlimit},
 };
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::{Configuration, Observability, describe_config, load_config},
     exit::Exit,
     telemetry::Telemetry,
 };
+
+/// What a task that has been told to end may take for it.
+const LEFT_BEHIND: Duration = Duration::from_secs(5);
 
 #[derive(Parser)]
 #[command(version)]
@@ -92,6 +101,24 @@ pub fn ends<E: Display>(exit: Exit) -> impl FnOnce(E) -> Exit {
     move |why| {
         tracing::error!(exit = exit as u8, %why, "not starting");
         exit
+    }
+}
+
+/// Makes a service's listener with `bind`, or ends the service: `address` is its `listen` key.
+pub async fn bound<B, F>(bind: B, address: SocketAddr) -> Result<TcpListener, Exit>
+where
+    B: FnOnce() -> F,
+    F: Future<Output = io::Result<TcpListener>>,
+{
+    let bound = bind().await.map_err(|error| format!("listen: {address} cannot be bound: {error}"));
+    bound.map_err(ends(Exit::Config))
+}
+
+/// Waits for the tasks of a service that has ended: all were told by its parts' going.
+pub async fn left_behind(tracker: TaskTracker) {
+    tracker.close();
+    if timeout(LEFT_BEHIND, tracker.wait()).await.is_err() {
+        tracing::warn!(tasks = tracker.len(), "tasks did not end with the service");
     }
 }
 

@@ -20,7 +20,7 @@ use tracing::{Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::{FilterExt, filter_fn},
-    layer::SubscriberExt,
+    layer::{Filter, SubscriberExt},
     registry,
     util::SubscriberInitExt,
 };
@@ -64,7 +64,7 @@ impl Telemetry {
             .flatten_event(true)
             .with_span_list(false)
             .with_writer(io::stderr)
-            .with_filter(log_filter(&observability.log_level)?.and(filter_fn(is_content_free)));
+            .with_filter(logged(&observability.log_level)?);
         let spans = observability.traces.as_ref().map(|traces| provider(service, traces)).transpose()?;
         let exported = spans.as_ref().map(|provider| {
             let scope = InstrumentationScope::builder("cube").with_version(env!("CARGO_PKG_VERSION"));
@@ -87,6 +87,12 @@ impl Telemetry {
             tracing::warn!(%error, "the last spans could not be exported");
         }
     }
+}
+
+/// What reaches the logs: what the operator asks for, and the audit lines in any case.
+fn logged<S>(level: &str) -> Result<impl Filter<S> + use<S>, String> {
+    let audit = filter_fn(|metadata| metadata.target() == "audit");
+    Ok(log_filter(level)?.or(audit).and(filter_fn(is_content_free)))
 }
 
 pub(crate) fn log_filter(level: &str) -> Result<EnvFilter, String> {
@@ -119,4 +125,37 @@ fn provider(service: &'static str, traces: &Traces) -> Result<SdkTracerProvider,
         .with_sampler(Sampler::ParentBased(Box::new(kept)))
         .with_resource(resource.build())
         .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, File},
+        sync::Mutex,
+    };
+
+    use tracing::{info, subscriber::with_default, trace, warn};
+
+    use super::*;
+
+    #[test]
+    fn audit_lines_are_written_at_every_level_and_libraries_only_warn() {
+        let written = |level: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let to = Mutex::new(File::create(file.path()).unwrap());
+            let layer = tracing_subscriber::fmt::layer().with_writer(to).with_filter(logged(level).unwrap());
+            with_default(registry().with(layer), || {
+                info!(target: "audit", "who");
+                info!(target: "access", "ours");
+                trace!(target: "h2", "content");
+                warn!(target: "h2", "theirs");
+            });
+            let text = fs::read_to_string(file.path()).unwrap();
+            ["who", "ours", "content", "theirs"].map(|word| text.contains(word))
+        };
+        assert_eq!(written("off"), [true, false, false, false]);
+        assert_eq!(written("error"), [true, false, false, false]);
+        assert_eq!(written("info"), [true, true, false, true]);
+        assert_eq!(written("trace"), [true, true, false, true]);
+    }
 }

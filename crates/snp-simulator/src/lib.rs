@@ -22,6 +22,11 @@ pub use processor::{ChipSpec, SecureProcessor, SigningKey};
 pub use product::{Cpuid, Product, Tcb};
 pub use root::{ROOT_LIFETIME, SimulatedRoot};
 
+/// A policy for tests: accepts `measurement` on any simulated machine that is not debugged, and little else is asked.
+pub fn policy(measurement: &[u8; 48]) -> String {
+    include_str!("policy.toml").replace("@MEASUREMENT@", &hex::encode(measurement))
+}
+
 /// Why the simulator could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

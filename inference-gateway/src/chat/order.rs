@@ -93,12 +93,15 @@ mod tests {
     fn started() -> Event {
         Event::Started(Started::default())
     }
+
     fn text() -> Event {
         Event::Text(TextDelta::default())
     }
+
     fn finished() -> Event {
         Event::Finished(Finished::default())
     }
+
     fn usage() -> Event {
         Event::Usage(Usage::default())
     }

@@ -2,13 +2,13 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use proto::reason;
+use proto::{reason, spec::SpecError};
 use serde::Serialize;
 use service_runtime::refused_for;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::spec::SpecError;
+use super::json;
 
 /// A refusal in OpenAI's dialect. Its message names what and where, and holds
 /// nothing of a prompt or a completion.
@@ -79,8 +79,7 @@ impl IntoResponse for ApiError {
             self.reason,
             self.status
         );
-        let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-        let mut response = (self.status, headers, self.body()).into_response();
+        let mut response = (self.status, json(self.body())).into_response();
         if self.reason == reason::OVERLOADED {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

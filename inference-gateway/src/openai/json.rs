@@ -10,7 +10,7 @@ use serde::{
 use serde_json::{Value, error::Category, value::RawValue};
 
 use super::error::ApiError;
-use crate::spec::MAX_ITEMS;
+use proto::spec::MAX_ITEMS;
 
 /// Deepest nesting of arrays and objects.
 const MAX_DEPTH: usize = 64;

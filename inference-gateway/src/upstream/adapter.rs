@@ -9,8 +9,7 @@ use proto::{
     inference::v1::{ChatEvent, Model},
     reason,
 };
-use tokio::time::Instant;
-use tonic::{Request, Status};
+use tonic::Status;
 
 use super::{Backend, Call, EventStream, presentable};
 
@@ -33,10 +32,7 @@ impl Backend for Adapter {
     async fn generate(&self, permit: &ServingPermit, call: Call) -> Result<EventStream, Status> {
         permit.check()?;
         let request_id = call.request_id.as_str().to_owned();
-        let mut request = Request::new(GenerateRequest { request_id, spec: Some(call.spec.into_inner()) });
-        if let Some(deadline) = call.deadline {
-            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-        }
+        let request = GenerateRequest { request_id, spec: Some(call.spec.into_inner()) };
         let events = self.client.clone().generate(request).await.map_err(fit)?.into_inner();
         Ok(events.map_err(fit).and_then(|response| ready(event(response))).boxed())
     }

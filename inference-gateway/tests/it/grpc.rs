@@ -39,11 +39,8 @@ pub(crate) fn reason(status: &Status) -> String {
 
 #[tokio::test]
 async fn a_stream_is_relayed_event_by_event() {
-    let (world, script) = {
-        let world = World::open().await;
-        let script = world.fake.next();
-        (world, script)
-    };
+    let world = World::open().await;
+    let script = world.fake.next();
     let grpc = Grpc::new(&world).await;
     for event in hello() {
         script.send(event).unwrap();
@@ -112,6 +109,12 @@ async fn refusals_have_their_reason() {
     let mut timed = Request::new(ChatRequest { spec: spec() });
     timed.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
     assert_eq!(reason(&client(&grpc).chat(timed).await.unwrap_err()), "INVALID_REQUEST");
+
+    let mut compressed = Request::new(ChatRequest { spec: spec() });
+    compressed.metadata_mut().insert("grpc-encoding", "gzip".parse().unwrap());
+    let status = client(&grpc).chat(compressed).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
+    assert!(status.message().contains("compressed"), "{status}");
 }
 
 #[tokio::test]

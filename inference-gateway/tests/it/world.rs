@@ -143,8 +143,9 @@ impl Deployment {
         let (measured, policy) = (config.measured.clone(), config.policy.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let internal = listener.local_addr().unwrap();
+        let bind = async || Ok(listener);
         let (roots_too, clock_too, stop) = (roots.clone(), clock.clone(), issuer.clone());
-        tokio::spawn(attestation_svc::run(config, platform, roots_too, listener, clock_too, stop));
+        tokio::spawn(attestation_svc::run(config, platform, roots_too, bind, clock_too, stop));
         Self { folder, clock, roots, policy, internal, issuer, measured }
     }
 
@@ -167,13 +168,13 @@ impl Deployment {
 /// Writes the configuration; gives HOST_DATA and the path of attestation-svc's file.
 fn files(folder: &Path) -> ([u8; 32], std::path::PathBuf) {
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
-    let policy = include_str!("../golden/policy.toml");
+    let policy = snp_simulator::policy(&MEASUREMENT);
     let uid = nix::unistd::geteuid().as_raw().to_string();
     let measured = include_str!("../golden/measured.toml")
         .replace("POLICY", &hex::encode(sha256(policy.as_bytes())))
         .replace("1001", &uid)
         .replace("1002", &uid);
-    write("policy.toml", policy);
+    write("policy.toml", &policy);
     write("measured.toml", &measured);
     let common = "measured = \"measured.toml\"\npolicy = \"policy.toml\"\nrun_dir = \"run\"\n";
     write("attestation.toml", &format!("{common}listen = \"127.0.0.1:8444\"\n[log]\nlevel = \"info\"\n"));

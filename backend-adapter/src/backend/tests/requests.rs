@@ -238,14 +238,14 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("spec.messages[0].role", |spec| spec.messages[0].role = 0),
         ("spec.messages[0].role", |spec| spec.messages[0].role = 9),
         ("spec.messages[1].content[0]", |spec| spec.messages[1].content[0].part = None),
-        ("spec.messages[0].content[1]", |spec| spec.messages[0].content.push(image())),
+        ("spec.messages[0].content[1].image", |spec| spec.messages[0].content.push(image())),
         ("spec.messages[1].content[1].image.media_type", |spec| spec.messages[1].content[1] = html()),
         ("spec.messages[1].tool_call_id", |spec| spec.messages[1].tool_call_id = "c1".into()),
         ("spec.messages[3].tool_call_id", |spec| spec.messages[3].tool_call_id.clear()),
         ("spec.messages[1].tool_calls", |spec| {
             spec.messages[1].tool_calls = spec.messages[2].tool_calls.clone();
         }),
-        ("spec.messages[2].tool_calls[0]", |spec| spec.messages[2].tool_calls[0].id.clear()),
+        ("spec.messages[2].tool_calls[0].id", |spec| spec.messages[2].tool_calls[0].id.clear()),
         ("spec.sampling.temperature", |spec| sampling(spec).temperature = Some(2.1)),
         ("spec.sampling.temperature", |spec| sampling(spec).temperature = Some(f32::NAN)),
         ("spec.sampling.top_p", |spec| sampling(spec).top_p = Some(0.0)),

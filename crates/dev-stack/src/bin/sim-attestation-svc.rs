@@ -13,7 +13,8 @@ fn main() -> ExitCode {
         let roots = load_roots(&args.root).map_err(ends(Exit::Config))?;
         let platform = SimulatedPlatform::load(&args.machine, &args.guest);
         let platform = Box::new(platform.map_err(|error| format!("{error:#}")).map_err(ends(Exit::Config))?);
-        let listener = TcpListener::bind(config.listen).await.map_err(ends(Exit::Config))?;
-        Ok(run(config, platform, roots, listener, Arc::new(SystemClock), shutdown).await)
+        let listen = config.listen;
+        let bind = || TcpListener::bind(listen);
+        Ok(run(config, platform, roots, bind, Arc::new(SystemClock), shutdown).await)
     })
 }

@@ -39,7 +39,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let policy = include_str!("policy.toml").replace("@MEASUREMENT@", &hex::encode(MEASUREMENT));
+        let policy = snp_simulator::policy(&MEASUREMENT);
         let measured = format!(
             "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{}\"\n\
              [identity.gateway]\nuid = 1\n[identity.adapter]\nuid = 2\n\

@@ -1,4 +1,4 @@
-use proto::inference::v1::{ContentPart, JsonSchema};
+use crate::inference::v1::{ContentPart, JsonSchema};
 
 use super::*;
 
@@ -14,9 +14,9 @@ fn spec() -> ChatSpec {
 /// The refusal after `change` to a good request.
 fn refusal(change: impl FnOnce(&mut ChatSpec)) -> String {
     let mut spec = spec();
-    assert!(validate(&spec).is_ok());
+    assert!(check(&spec).is_ok());
     change(&mut spec);
-    validate(&spec).unwrap_err().to_string()
+    check(&spec).unwrap_err().to_string()
 }
 
 fn sampled(change: impl FnOnce(&mut Sampling)) -> String {
@@ -107,7 +107,7 @@ fn sampling_has_ranges() {
     }
     let mut greedy = spec();
     greedy.sampling = Some(Sampling { temperature: Some(0.0), top_p: Some(1.0), ..Sampling::default() });
-    assert!(validate(&greedy).is_ok());
+    assert!(check(&greedy).is_ok());
 }
 
 #[test]
@@ -142,5 +142,5 @@ fn formats_and_effort_are_known() {
 fn the_status_names_the_field() {
     let status = Status::from(SpecError { field: "model".into(), problem: "is required" });
     assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "spec.model is required"));
-    assert_eq!(proto::reason_of(&status).as_deref(), Some("INVALID_REQUEST"));
+    assert_eq!(crate::reason_of(&status).as_deref(), Some("INVALID_REQUEST"));
 }

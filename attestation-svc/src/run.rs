@@ -1,0 +1,79 @@
+//! The life of attestation-svc: probes' ports, evidence, sockets, port, service, drain.
+
+use std::io;
+use std::sync::Arc;
+
+use service_runtime::{CancellationToken, Clock, Exit, Ops, Registry, TaskTracker, bound, ends, left_behind};
+use snp_evidence::TrustRoots;
+use snp_platform::Platform;
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::boot::boot;
+use crate::config::Config;
+use crate::error::{BootError, log};
+use crate::metrics::Metrics;
+use crate::{run_dir, server};
+
+/// Runs the service until `shutdown`, or until it is refused.
+///
+/// `bind` makes the listener that carries mutual TLS for the gateway's evidence requests. It is
+/// called once, when the evidence has been accepted and the unix sockets are there: until then
+/// nothing is open but the ports of probes.
+pub async fn run<B, F>(
+    config: Config,
+    platform: Box<dyn Platform>,
+    roots: TrustRoots,
+    bind: B,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) -> Exit
+where
+    B: FnOnce() -> F,
+    F: Future<Output = io::Result<TcpListener>>,
+{
+    let tracker = TaskTracker::new();
+    let exit = serve(config, platform, roots, bind, clock, shutdown, &tracker).await;
+    left_behind(tracker).await;
+    exit.unwrap_or_else(|exit| exit)
+}
+
+async fn serve<B, F>(
+    config: Config,
+    platform: Box<dyn Platform>,
+    roots: TrustRoots,
+    bind: B,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+    tracker: &TaskTracker,
+) -> Result<Exit, Exit>
+where
+    B: FnOnce() -> F,
+    F: Future<Output = io::Result<TcpListener>>,
+{
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let ops = Ops::start(&config.observability, registry, &metrics.requests, tracker).await;
+    let ops = ops.map_err(ends(Exit::Config))?;
+
+    let authority = tokio::select! {
+        booted = boot(&config, platform, &roots, clock, metrics.clone()) => booted.map_err(|error| refused(&error))?,
+        () = shutdown.cancelled() => return Ok(Exit::Clean),
+    };
+    let authority = Arc::new(authority);
+    metrics.of(&authority);
+    let sockets = run_dir::open(&config.run_dir, &authority.identities);
+    let sockets = sockets.map_err(|error| refused(&error.into()))?;
+    let listener = bound(bind, config.listen).await?;
+
+    info!(instance = authority.ca.instance(), "evidence accepted; identities can be enrolled");
+    server::tell_readiness(&ops, &shutdown);
+    server::serve(sockets, listener, authority, config.connections, shutdown).await;
+    info!("stopped");
+    Ok(Exit::Clean)
+}
+
+fn refused(error: &BootError) -> Exit {
+    log(error);
+    error.exit()
+}
