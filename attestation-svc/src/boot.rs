@@ -75,10 +75,10 @@ impl Judge<'_> {
     }
 }
 
-/// Users are what keeps the services' identities apart.
+/// Users are what keeps the services' identities apart, and the model server out of them.
 fn check_uids(config: &Config) -> Result<(), BootError> {
     let mut uids: Vec<u32> = config.measured.identities.values().map(|identity| identity.uid).collect();
-    uids.push(geteuid().as_raw());
+    uids.extend([config.measured.backend.uid, geteuid().as_raw()]);
     uids.sort_unstable();
     match uids.windows(2).find_map(|pair| pair.first().filter(|uid| pair.last() == Some(uid))) {
         Some(uid) => Err(BootError::SharedUid(*uid)),

@@ -15,7 +15,7 @@ use crate::prover::ProverError;
 pub(crate) enum BootError {
     /// Two services would run as one user.
     #[error(
-        "uid {0} is used twice among attestation-svc and the identities; give each service a user of its own"
+        "uid {0} is used twice among attestation-svc, the identities and backend.uid; give each a user of its own"
     )]
     SharedUid(u32),
     /// There is no evidence to judge.

@@ -28,6 +28,9 @@ pub(crate) enum BackendError {
     /// No connection, or one that ended before any answer.
     #[error("the model server cannot be reached: {0}")]
     Unreachable(&'static str),
+    /// What listens at the model server's address is another user's process.
+    #[error("what listens at backend.address is not the model server; nothing was sent to it")]
+    Stranger,
     /// The model server knows no model of that name.
     #[error("the model server has no model of that name; ListModels names those it has")]
     ModelNotFound,

@@ -23,7 +23,7 @@ use service_runtime::BackendAddress;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    dial::{Socket, dial},
+    dial::{Endpoint, Socket, dial},
     error::{BackendError, Phase},
     model_server::Limits,
     permit::Permit,
@@ -70,13 +70,13 @@ impl<P> fmt::Debug for Exchange<P> {
 impl<P: Permit> Exchange<P> {
     /// Sends `ask` and waits for the head of the answer.
     pub(crate) async fn open(
-        address: &BackendAddress,
+        endpoint: &Endpoint,
         ask: Ask,
         permit: P,
         limits: &Limits,
         until: Until,
     ) -> Result<Self, BackendError> {
-        let begin = begin(address, request(address, ask)?, &permit, limits);
+        let begin = begin(endpoint, request(&endpoint.address, ask)?, &permit, limits);
         let (response, wire) = with_leave(&permit, until, begin).await??;
         let (head, body) = response.into_parts();
         Ok(Self { status: head.status, body, wire, permit })
@@ -131,12 +131,12 @@ impl<P: Permit> Exchange<P> {
 }
 
 async fn begin<P: Permit>(
-    address: &BackendAddress,
+    endpoint: &Endpoint,
     request: Request<Full<Bytes>>,
     permit: &P,
     limits: &Limits,
 ) -> Result<(Response<Incoming>, Wire), BackendError> {
-    let socket = dial(address, permit, limits.connect).await?;
+    let socket = dial(endpoint, permit, limits.connect).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(|_| unanswered())?;
     let mut wire = Wire { connection: Some(Box::pin(connection)), sender };
     let sent = wire.sender.send_request(request);

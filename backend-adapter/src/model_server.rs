@@ -6,12 +6,12 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http::{Method, StatusCode};
 use proto::inference::v1::{ChatEvent, Model};
-use service_runtime::BackendAddress;
 use tokio::time::Instant;
 
 use crate::{
     backend::{Call, Dialect, by_status},
     decode::MAX_FRAME,
+    dial::Endpoint,
     error::{BackendError, Phase},
     http::{Ask, Exchange, Until},
     permit::Permit,
@@ -54,7 +54,7 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub(crate) struct ModelServer {
     pub(crate) dialect: Dialect,
-    pub(crate) address: BackendAddress,
+    pub(crate) endpoint: Endpoint,
     pub(crate) limits: Limits,
 }
 
@@ -87,7 +87,7 @@ impl ModelServer {
     pub(crate) async fn models<P: Permit>(&self, permit: P) -> Result<Vec<Model>, BackendError> {
         let ask = Ask { method: Method::GET, path: self.dialect.models_path(), body: Bytes::new() };
         let until = self.short_answer();
-        let exchange = Exchange::open(&self.address, ask, permit, &self.limits, until).await?;
+        let exchange = Exchange::open(&self.endpoint, ask, permit, &self.limits, until).await?;
         let exchange = self.accepted(exchange).await?;
         self.dialect.models(&exchange.whole(self.limits.frame, until).await?)
     }
@@ -153,7 +153,7 @@ impl<P: Permit> Generation<P> {
 
     async fn ask(&mut self, ask: Ask) -> Result<Stage<P>, BackendError> {
         let (server, permit) = (&self.server, self.permit.clone());
-        let exchange = Exchange::open(&server.address, ask, permit, &server.limits, self.until()).await?;
+        let exchange = Exchange::open(&server.endpoint, ask, permit, &server.limits, self.until()).await?;
         server.accepted(exchange).await.map(Stage::Answer)
     }
 

@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::{
     Config,
+    dial::Endpoint,
     metrics::Metrics,
     model_server::ModelServer,
     server::{conditions, health, paths, router, serving},
@@ -93,7 +94,7 @@ fn server(config: &Config, holder: &Holder, serving: Serving, requests: RequestM
     let backend = &config.measured.backend;
     let model_server = ModelServer {
         dialect: backend.kind.into(),
-        address: backend.address.clone(),
+        endpoint: Endpoint { address: backend.address.clone(), uid: backend.uid },
         limits: config.answers,
     };
     Server {

@@ -41,6 +41,7 @@ fn code_and_reason(error: &BackendError) -> (Code, &'static str) {
         BackendError::InvalidField { .. } => (Code::InvalidArgument, reason::INVALID_REQUEST),
         BackendError::Unsupported { .. } => (Code::Unimplemented, reason::UNSUPPORTED_BY_BACKEND),
         BackendError::Unreachable(_) => (Code::Unavailable, reason::BACKEND_UNAVAILABLE),
+        BackendError::Stranger => (Code::Unavailable, reason::BACKEND_WRONG_UID),
         BackendError::ModelNotFound => (Code::NotFound, reason::MODEL_NOT_FOUND),
         BackendError::Refused(_) => (Code::InvalidArgument, reason::BACKEND_REFUSED),
         BackendError::TooLarge => (Code::InvalidArgument, reason::REQUEST_TOO_LARGE),
@@ -62,7 +63,7 @@ mod tests {
     use tonic_types::StatusExt;
 
     use super::*;
-    use crate::{Limits, backend::Dialect, decode::FrameError, error::Phase};
+    use crate::{Limits, backend::Dialect, decode::FrameError, dial::Endpoint, error::Phase};
 
     #[test]
     fn a_status_names_the_field_or_the_phase() {
@@ -80,8 +81,8 @@ mod tests {
     }
 
     fn server(limits: Limits) -> ModelServer {
-        let address = BackendAddress::Unix("/nonexistent".into());
-        ModelServer { dialect: Dialect::OpenAi, address, limits }
+        let endpoint = Endpoint { address: BackendAddress::Unix("/nonexistent".into()), uid: 0 };
+        ModelServer { dialect: Dialect::OpenAi, endpoint, limits }
     }
 
     #[test]

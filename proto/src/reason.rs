@@ -125,6 +125,11 @@ reasons! {
     /// The model server cannot be reached, or closed the connection before it answered.
     BACKEND_UNAVAILABLE: Later, grpc [Unavailable], http [503],
         "Callers retry. Operators start the model server at `backend.address`; the message says what was met there.";
+    /// What listens at the model server's address runs as another user than the measured configuration says. Nothing
+    /// was sent to it.
+    BACKEND_WRONG_UID: Later, grpc [Unavailable], http [503],
+        "Operators find the process in the adapter's log, by its user, and end it; or correct `backend.uid`, which makes \
+         another deployment.";
     /// The model server refused the request. Its own words are withheld, because they can repeat the prompt.
     BACKEND_REFUSED: No, grpc [InvalidArgument], http [400],
         "Callers change the request. Operators find the model server's words in its own log.";

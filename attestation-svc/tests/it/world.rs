@@ -110,7 +110,7 @@ impl World {
         let measured = format!(
             "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{}\"\n\
              [identity.gateway]\nuid = {uid}\n[identity.adapter]\nuid = {uid}\n\
-             [backend]\nkind = \"openai\"\naddress = \"http://127.0.0.1:8080\"\n\
+             [backend]\nkind = \"openai\"\naddress = \"http://127.0.0.1:8080\"\nuid = 3\n\
              [public]\nnames = [\"localhost\", \"127.0.0.1\"]\n",
             hex::encode(sha256(policy.as_bytes()))
         );

@@ -14,7 +14,7 @@ fn load(adapter: &str) -> Result<Config, String> {
     let measured = format!(
         "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{digest}\"\n\
          [identity.gateway]\nuid = 1\n[identity.adapter]\nuid = 2\n\
-         [backend]\nkind = \"ollama\"\naddress = \"unix:/run/ollama.sock\"\n[public]\nnames = [\"localhost\"]\n",
+         [backend]\nkind = \"ollama\"\naddress = \"unix:/run/ollama.sock\"\nuid = 3\n[public]\nnames = [\"localhost\"]\n",
     );
     for (name, text) in
         [("measured.toml", measured.as_str()), ("policy.toml", POLICY), ("adapter.toml", adapter)]

@@ -4,9 +4,12 @@ use std::{pin::pin, time::Duration};
 
 use e2e::fake_backend::{FakeBackend, Head, Script, Step};
 use futures_util::{StreamExt, future::poll_immediate};
+use nix::unistd::geteuid;
 use proto::inference::v1::{
     ChatSpec, ContentPart, FinishReason, Message, Role, Usage, chat_event::Event, content_part::Part,
 };
+
+use service_runtime::BackendAddress;
 
 use super::*;
 use crate::{error::Cause, permit::tests::TestPermit};
@@ -14,9 +17,13 @@ use crate::{error::Cause, permit::tests::TestPermit};
 const BOTH: [Dialect; 2] = [Dialect::Ollama, Dialect::OpenAi];
 const SECRET: &str = "the-secret-prompt";
 
+/// The fake runs as whoever runs this test.
+fn mine(address: BackendAddress) -> Endpoint {
+    Endpoint { address, uid: geteuid().as_raw() }
+}
+
 fn server(dialect: Dialect, backend: &FakeBackend, limits: Limits) -> Arc<ModelServer> {
-    let address = BackendAddress::Tcp(backend.address());
-    Arc::new(ModelServer { dialect, address, limits })
+    Arc::new(ModelServer { dialect, endpoint: mine(BackendAddress::Tcp(backend.address())), limits })
 }
 
 fn call(dialect: Dialect) -> Call {
@@ -79,8 +86,8 @@ async fn a_unix_socket_serves_as_well() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.sock");
     let _backend = FakeBackend::start_unix(&path).unwrap();
-    let address = BackendAddress::Unix(path);
-    let server = ModelServer { dialect: Dialect::Ollama, address, limits: Limits::default() };
+    let endpoint = mine(BackendAddress::Unix(path));
+    let server = ModelServer { dialect: Dialect::Ollama, endpoint, limits: Limits::default() };
     let events = Arc::new(server).generate(call(Dialect::Ollama), TestPermit::default());
     assert!(events.all(|event| std::future::ready(event.is_ok())).await);
 }
@@ -270,8 +277,8 @@ async fn refusals_are_told_in_our_words() {
 #[tokio::test]
 async fn what_is_no_http_server_breaks_the_protocol() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = BackendAddress::Tcp(listener.local_addr().unwrap());
-    let server = ModelServer { dialect: Dialect::Ollama, address, limits: Limits::default() };
+    let endpoint = mine(BackendAddress::Tcp(listener.local_addr().unwrap()));
+    let server = ModelServer { dialect: Dialect::Ollama, endpoint, limits: Limits::default() };
     let speak = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, b"+OK hello, this is no HTTP\r\n\r\n")

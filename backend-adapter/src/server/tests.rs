@@ -1,5 +1,6 @@
 use axum::{body::Body, extract::Request};
 use e2e::fake_backend::FakeBackend;
+use nix::unistd::geteuid;
 use proto::{
     access::{METHODS, Method, Requires},
     reason,
@@ -9,7 +10,7 @@ use tonic::Status;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{Limits, backend::Dialect};
+use crate::{Limits, backend::Dialect, dial::Endpoint};
 
 /// The listener without its gate, which only a lease opens; `crates/e2e` has both.
 struct World {
@@ -20,8 +21,8 @@ struct World {
 impl World {
     async fn new() -> Self {
         let backend = FakeBackend::start().await.unwrap();
-        let address = BackendAddress::Tcp(backend.address());
-        let server = ModelServer { dialect: Dialect::OpenAi, address, limits: Limits::default() };
+        let endpoint = Endpoint { address: BackendAddress::Tcp(backend.address()), uid: geteuid().as_raw() };
+        let server = ModelServer { dialect: Dialect::OpenAi, endpoint, limits: Limits::default() };
         let (router, _) = guarded(Arc::new(server), Serving::until(CancellationToken::new()));
         Self { backend, router }
     }

@@ -23,10 +23,11 @@ const POLICY: &str = include_str!("../../../conformance/policies/strict.toml");
 /// A whole set of files; gives the operational one.
 fn files(folder: &Path, address: &str) -> PathBuf {
     let digest = hex::encode(Policy::parse(POLICY.as_bytes()).unwrap().sha256());
+    let uid = nix::unistd::geteuid();
     let measured = format!(
         "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{digest}\"\n\
          [identity.gateway]\nuid = 1\n[identity.adapter]\nuid = 2\n\
-         [backend]\nkind = \"openai\"\naddress = \"{address}\"\n[public]\nnames = [\"localhost\"]\n",
+         [backend]\nkind = \"openai\"\naddress = \"{address}\"\nuid = {uid}\n[public]\nnames = [\"localhost\"]\n",
     );
     let adapter = "measured = \"measured.toml\"\npolicy = \"policy.toml\"\nrun_dir = \"run\"\n\
         listen = \"127.0.0.1:0\"\nstart_timeout_seconds = 1\n";

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -122,13 +122,22 @@ const OTHER_PRODUCT: &str = "allow = \"chips\"\nchips = []";
 fn measured_text(options: &Options, policy: &str) -> String {
     let uid = nix::unistd::getuid();
     let policy = hex::encode(sha256(policy.as_bytes()));
+    let backend_uid = backend_uid(&options.backend).unwrap_or(uid.as_raw());
     let (kind, address, ip) = (&options.backend_kind, &options.backend, options.gateway.ip());
     format!(
         "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{policy}\"\n\n\
          [identity.gateway]\nuid = {uid}\n\n[identity.adapter]\nuid = {uid}\n\n\
-         [backend]\nkind = \"{kind}\"\naddress = \"{address}\"\n\n\
+         [backend]\nkind = \"{kind}\"\naddress = \"{address}\"\nuid = {backend_uid}\n\n\
          [public]\nnames = [\"localhost\", \"{ip}\"]\n"
     )
+}
+
+/// Whoever listens there by now; otherwise it will be a child of ours.
+fn backend_uid(backend: &BackendAddress) -> Option<u32> {
+    match backend {
+        BackendAddress::Tcp(address) => backend_adapter::listener_uid(*address).ok().flatten(),
+        BackendAddress::Unix(path) => fs::metadata(path).map(|socket| socket.uid()).ok(),
+    }
 }
 
 fn config_text(role: Role, options: &Options) -> String {

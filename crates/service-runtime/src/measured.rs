@@ -56,6 +56,8 @@ pub struct Backend {
     pub kind: BackendKind,
     /// Where it listens.
     pub address: BackendAddress,
+    /// The user it runs as; a listener of another user is sent nothing.
+    pub uid: u32,
 }
 
 /// Protocol of the model server.
@@ -171,6 +173,11 @@ impl MeasuredConfig {
             "http://127.0.0.1:PORT, unix:/path",
             str::parse,
         );
+        let backend_uid = settings.number(
+            "backend.uid",
+            "User of the model server: nothing is sent to a process of another. No service runs as it.",
+            0..=u32::MAX,
+        );
         let public_names = settings.list(
             "public.names",
             "What the certificate of the public port is for.",
@@ -182,7 +189,7 @@ impl MeasuredConfig {
             tenant: tenant?,
             policy_sha256: policy_sha256?,
             identities: identities.into_iter().collect::<Option<_>>()?,
-            backend: Backend { kind: kind?, address: address? },
+            backend: Backend { kind: kind?, address: address?, uid: backend_uid? },
             public_names: public_names?,
             keys: Vec::new(),
             sha256,
@@ -238,7 +245,7 @@ pub(crate) fn sample() -> String {
     format!(
         "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{}\"\n\
          [identity.gateway]\nuid = 1\n[identity.adapter]\nuid = 2\n\
-         [backend]\nkind = \"openai\"\naddress = \"http://127.0.0.1:8080\"\n[public]\nnames = [\"localhost\"]\n",
+         [backend]\nkind = \"openai\"\naddress = \"http://127.0.0.1:8080\"\nuid = 3\n[public]\nnames = [\"localhost\"]\n",
         "ab".repeat(32)
     )
 }
@@ -313,6 +320,6 @@ mod tests {
         let measured = MeasuredConfig::parse(sample().as_bytes()).unwrap();
         let known = MeasuredConfig::config_keys();
         assert!(measured.keys().iter().map(|key| &key.name).eq(known.iter().map(|key| &key.name)));
-        assert!(known.iter().any(|key| key.name == "identity.adapter.uid") && known.len() == 8);
+        assert!(known.iter().any(|key| key.name == "identity.adapter.uid") && known.len() == 9);
     }
 }
