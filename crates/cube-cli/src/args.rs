@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod measure;
+pub(crate) mod policy;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Protos(ProtosArgs),
     /// Compute the launch measurement that a guest will report, for your policy.
     Measure(measure::MeasureArgs),
+    /// Write, check, explain, compare and import policies.
+    Policy(policy::PolicyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -182,7 +185,7 @@ pub(crate) struct RootArgs {
     pub(crate) allow_simulated: Option<PathBuf>,
 }
 
-fn rfc3339(text: &str) -> Result<UnixTime, &'static str> {
+pub(crate) fn rfc3339(text: &str) -> Result<UnixTime, &'static str> {
     UnixTime::parse_rfc3339(text).ok_or("need a time such as 2026-09-01T00:00:00Z")
 }
 
@@ -190,6 +193,7 @@ const BINDINGS: &str = "tls-exporter|tls-spki";
 
 const CUBE_HELP: &str = "\
 Start here:
+  cube policy new --from https://HOST:8443 --out policy.toml
   cube verify https://HOST:8443 --policy policy.toml
   cube chat   https://HOST:8443 --policy policy.toml \"What is gravity?\"";
 

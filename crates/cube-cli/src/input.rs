@@ -23,6 +23,12 @@ pub(crate) fn value32(text: &str) -> Result<[u8; 32], &'static str> {
         .ok_or("need 32 bytes: 64 hexadecimal or 43 unpadded base64url characters")
 }
 
+/// 48 bytes as 96 hexadecimal characters.
+pub(crate) fn value48(text: &str) -> Result<[u8; 48], &'static str> {
+    let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or("need 48 bytes: 96 hexadecimal characters")
+}
+
 /// A challenge of the user's own, of any length that the evidence may have.
 #[derive(Debug, Clone)]
 pub(crate) struct Nonce(pub(crate) Vec<u8>);

@@ -15,6 +15,7 @@ mod failure;
 mod input;
 mod measure;
 mod observe;
+mod policy;
 mod protos;
 mod report;
 mod table;
@@ -32,9 +33,18 @@ fn main() -> ExitCode {
     match run(args::Cube::parse().command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            table::progress(&format!("cube: {failure}"));
+            tell(&failure);
             ExitCode::from(failure.exit_code())
         }
+    }
+}
+
+/// What is wrong with the user's own files takes as many lines as there are problems; what a peer said takes one.
+fn tell(failure: &Failure) {
+    let text = format!("cube: {failure}");
+    match failure {
+        Failure::Usage(_) => text.lines().for_each(table::progress),
+        Failure::Client(_) | Failure::Answer(_) | Failure::Output(_) => table::progress(&text),
     }
 }
 
@@ -50,6 +60,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             Command::Admin(args) => Box::pin(admin::run(args)).await,
             Command::Protos(args) => protos::run(&args),
             Command::Measure(args) => measure::run(&args),
+            Command::Policy(args) => Box::pin(policy::run(args)).await,
         }
     });
     // A name lookup that hangs in the system's resolver must not hold the exit.

@@ -27,6 +27,16 @@ pub(crate) fn progress(line: &str) {
     drop(writeln!(io::stderr(), "{}", printable(line)));
 }
 
+/// Several lines of it under a title; nothing where there are none.
+pub(crate) fn list(title: &str, lines: &[String]) {
+    if !lines.is_empty() {
+        progress(title);
+    }
+    for line in lines {
+        progress(line);
+    }
+}
+
 /// A stream, and whether people look at it: only they get colours, and only
 /// their terminal must be kept from being steered.
 pub(crate) struct Output<W> {
@@ -59,7 +69,7 @@ impl<W: Write> Write for Output<W> {
 }
 
 impl<W> Output<W> {
-    fn paint(&self, colour: &str, text: &str) -> String {
+    pub(crate) fn paint(&self, colour: &str, text: &str) -> String {
         if self.terminal { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
 

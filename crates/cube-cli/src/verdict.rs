@@ -221,7 +221,7 @@ fn without_policy(checks: &[CheckOutcome], facts: Option<&Facts>, context: Conte
         observed: "no policy was given".to_owned(),
         expected: "--policy FILE".to_owned(),
         source: "policy".to_owned(),
-        fix: "write down what you demand of software and machine, beginning with the observed values"
+        fix: "write one with `cube policy new`, which begins with the observed values; check these first"
             .to_owned(),
     };
     let mut checks = rows(checks, context);

@@ -56,7 +56,7 @@ async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
         }
         (None, Some(file), _, _) => {
             let bytes = input::file(file)?;
-            let expectation = expectation(args, &bytes)?;
+            let expectation = expectation(args.nonce.as_ref(), args.exporter, args.spki, &bytes)?;
             Ok(bundle(&bytes, &expectation, Scope::Bundle, &yardstick))
         }
         (None, None, Some(report), Some(certs)) => examine(report, certs, &yardstick),
@@ -84,15 +84,20 @@ fn bundle(bytes: &[u8], expectation: &Expectation, scope: Scope, with: &Yardstic
 }
 
 fn examine(report: &Path, certs: &Path, with: &Yardstick) -> Result<Judgement, Failure> {
-    // A bare report does not say what made it: the roots it is judged under do.
-    let simulated = with.roots.is_simulated();
+    let evidence = stored(report, certs, &with.roots)?;
+    let outcome = snp_evidence::examine(&evidence, &with.roots, &with.policy, with.now);
+    let context = with.context(Scope::Report, with.roots.is_simulated());
+    Ok(verdict::of(outcome.as_ref().map(|examined| &**examined), context))
+}
+
+/// A bare report and the certificates beside it. It does not say what made it: the roots it is judged under do.
+pub(crate) fn stored(report: &Path, certs: &Path, roots: &TrustRoots) -> Result<Evidence, Failure> {
+    let simulated = roots.is_simulated();
     let format = if simulated { EvidenceFormat::SimulatedAmdSevSnp } else { EvidenceFormat::AmdSevSnp };
     let bytes = input::file(report)?;
     azure::is_not_meant(&bytes, report)?;
     let bare = Evidence { format, report: bytes, endorsements: Endorsements::default() };
-    let evidence = collateral::complete(bare, Some(certs)).map_err(|e| Failure::Usage(e.to_string()))?;
-    let outcome = snp_evidence::examine(&evidence, &with.roots, &with.policy, with.now);
-    Ok(verdict::of(outcome.as_ref().map(|examined| &**examined), with.context(Scope::Report, simulated)))
+    collateral::complete(bare, Some(certs)).map_err(|e| Failure::Usage(e.to_string()))
 }
 
 impl Yardstick {
@@ -108,14 +113,19 @@ pub(crate) fn says_simulated(bundle: &[u8]) -> bool {
 }
 
 /// What the user's side of the saved connection knows.
-fn expectation(args: &VerifyArgs, bundle: &[u8]) -> Result<Expectation, Failure> {
-    let nonce = args.nonce.as_ref().and_then(|nonce| nonce.0.clone().try_into().ok());
-    let nonce = nonce.ok_or_else(|| Failure::Usage("--bundle needs --nonce of 32 bytes".to_owned()))?;
-    let binder = match (args.exporter, args.spki) {
+pub(crate) fn expectation(
+    nonce: Option<&input::Nonce>,
+    exporter: Option<[u8; 32]>,
+    spki: Option<[u8; 32]>,
+    bundle: &[u8],
+) -> Result<Expectation, Failure> {
+    let nonce = nonce.and_then(|nonce| nonce.0.clone().try_into().ok());
+    let nonce = nonce.ok_or_else(|| Failure::Usage("a bundle needs --nonce of 32 bytes".to_owned()))?;
+    let binder = match (exporter, spki) {
         (Some(exporter), Some(spki)) => Binder::tls_exporter(spki, exporter, PUBLIC_LISTENER),
         (Some(exporter), None) => Binder::tls_exporter(claimed_leaf(bundle), exporter, PUBLIC_LISTENER),
         (None, Some(spki)) => Binder::tls_spki(spki, PUBLIC_LISTENER),
-        (None, None) => return Err(Failure::Usage("--bundle needs --exporter or --spki".to_owned())),
+        (None, None) => return Err(Failure::Usage("a bundle needs --exporter or --spki".to_owned())),
     };
     Ok(Expectation { purpose: Purpose::Fresh, nonce, binder })
 }

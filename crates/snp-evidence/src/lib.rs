@@ -49,7 +49,7 @@ mod time;
 mod vek;
 mod verify;
 
-pub use advisories::{ADVISORIES, Advisory, Demand};
+pub use advisories::{ADVISORIES, Advisory, Demand, Remedy};
 pub use appraise::{Expectation, VerifiedBundle, appraise};
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE, PROFILE as BUNDLE_PROFILE, TreePosition};
 pub use check::{CheckOutcome, CheckResult, Refusal, RefusalClass};
@@ -58,7 +58,7 @@ pub use encoding::{B64, B64Url};
 pub use evidence::{Endorsements, Evidence, EvidenceFormat, Vek};
 pub use manifest::{KeyManifest, KeyUse, ManifestError, ManifestKey, Owner};
 pub use nonce_tree::{Hash48, NonceTree, Root, leaf};
-pub use policy::{Policy, PolicyErrors};
+pub use policy::{Change, Direction, Observed, Policy, PolicyErrors, Setting, Statement, Weakness};
 pub use product::{Product, UnknownProduct};
 pub use report_data::{
     Binder, BindingType, ChannelRole, EXPORTER_LABEL, PUBLIC_LISTENER, Purpose, ReportData,

@@ -4,22 +4,29 @@
 //! table with its one demand (`{ allow = […] }`, `{ minimum = … }` …), or `{ off = "reason" }`. An unknown,
 //! missing or duplicate rule is an error, and all errors are reported at once. An empty list allows nothing.
 
+mod observed;
 mod read;
 mod rule;
+mod statement;
+mod strictness;
 mod values;
+mod weakness;
 
 use crate::{product::Product, tcb::Tcb, verify::sha256};
 
+pub use observed::Observed;
 use read::Reader;
 pub(crate) use rule::{
     Allow, Bits, Bytes, Chips, Fixed, Identity, Masks, Measurements, MigrationAgent, Minimum, PerProduct,
     Rule, StaleBudget,
 };
-use rule::{FEATURES, PLATFORM};
+pub(crate) use rule::{FEATURES, PLATFORM};
+pub use statement::{Change, Direction, Setting, Statement};
 use values::{
     allow, bits, by_product, crl, digest, fixed, floors, hex_bytes, identity, integer, masks, measurements,
     migration_agent, minimum, report_version, tcb, text, version, versions, vmpl,
 };
+pub use weakness::Weakness;
 
 /// A policy file, read completely.
 #[expect(clippy::struct_field_names, reason = "fields are named as the rules in the file")]
@@ -98,6 +105,11 @@ impl Policy {
 
     pub(crate) fn chips(&self, product: Product) -> Option<&Chips> {
         self.products.iter().find_map(|(own, chips)| (*own == product).then_some(chips))
+    }
+
+    /// Whether any chip of the product can be accepted.
+    pub(crate) fn accepts(&self, product: Product) -> bool {
+        self.chips(product).is_some_and(|chips| !chips.accept_nothing())
     }
 
     fn read(file: &mut Reader, sha256: [u8; 32]) -> Self {

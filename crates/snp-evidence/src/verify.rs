@@ -142,6 +142,10 @@ impl ReportFacts {
         self.product
     }
 
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
+    }
+
     /// `VERSION`, 2 to 5.
     pub fn version(&self) -> u32 {
         self.report.version

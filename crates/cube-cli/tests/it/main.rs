@@ -13,6 +13,8 @@ mod chat;
 mod gateway;
 mod live;
 mod measure;
+mod policy;
+mod policy_import;
 mod protos;
 mod real;
 mod stored;

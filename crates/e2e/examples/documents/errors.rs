@@ -80,7 +80,8 @@ const CUBE_EXITS: &str = "
 ## Exit codes of `cube`
 
 `cube verify` ends with its verdict; `cube chat` and `cube trust` with that of the check before they do anything.
-`cube report` judges nothing: 0 is evidence saved.
+`cube report` judges nothing: 0 is evidence saved. `cube policy` judges no evidence, but before it takes values from some:
+`diff` ends with 1 where the policies differ, `import` with 1 where what it wrote needs a decision first.
 
 | code | verdict | meaning | what to do |
 |---|---|---|---|

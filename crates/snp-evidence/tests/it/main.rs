@@ -13,6 +13,7 @@ mod real;
 mod roots;
 mod schema;
 mod spec;
+mod statements;
 mod support;
 mod vectors;
 mod vouching;
