@@ -8,7 +8,7 @@
 //! - `enrolment.rs`: the single holder of an identity. `roster.rs`: who holds what and which tokens
 //!   are void, as a pure state machine.
 //! - `ca.rs`: certificates. `mint.rs`: health tokens; no other code mints. `manifest.rs`: the list of
-//!   keys that reports vouch for. `prover.rs`: the one way to the secure processor.
+//!   keys that reports vouch for. `device.rs`, `prover.rs`: the one way to the secure processor.
 //! - `refusals.rs`: what the log says of refused evidence calls.
 //!
 //! Failure: what cannot be verified ends the process with the exit code of its class, before any
@@ -21,6 +21,7 @@ mod authority;
 mod boot;
 mod ca;
 mod config;
+mod device;
 mod enrolment;
 mod error;
 mod manifest;
@@ -35,6 +36,7 @@ mod run_dir;
 mod server;
 
 pub use config::Config;
+pub use device::find_device;
 pub use metrics::metrics;
 pub use prover::ReportLimits;
 pub use run::run;

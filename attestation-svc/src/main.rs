@@ -2,14 +2,14 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use attestation_svc::{Config, run};
-use service_runtime::{Exit, SystemClock, ends, launch};
+use attestation_svc::{Config, find_device, run};
+use service_runtime::{SystemClock, launch};
 use snp_evidence::TrustRoots;
 use tokio::net::TcpListener;
 
 fn main() -> ExitCode {
     launch(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_DESCRIPTION"), async |config: Config, (), shutdown| {
-        let platform = snp_platform::detect().map_err(ends(Exit::NoTee))?;
+        let platform = find_device(snp_platform::detect, config.reports.boot, &shutdown).await?;
         let listen = config.listen;
         let bind = || TcpListener::bind(listen);
         Ok(run(config, platform, TrustRoots::amd(), bind, Arc::new(SystemClock), shutdown).await)

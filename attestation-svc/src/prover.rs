@@ -3,6 +3,8 @@
 //! Anybody may cause public calls, so these take turns among themselves first, and only the first of
 //! them waits for the mailbox: whatever the crowd, boot and enrolment wait for one public report.
 
+mod retry;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,13 +62,16 @@ struct PublicLane {
     first: Arc<Mutex<()>>,
 }
 
+/// The first place of the public lane.
+type First = (OwnedMutexGuard<()>, OwnedSemaphorePermit);
+
 impl PublicLane {
     fn new(waiting: usize) -> Self {
         Self { waiting, places: Arc::new(Semaphore::new(1 + waiting)), first: Arc::default() }
     }
 
     /// A place in the lane, once it is the first.
-    async fn first(&self) -> Result<(OwnedMutexGuard<()>, OwnedSemaphorePermit), ProverError> {
+    async fn first(&self) -> Result<First, ProverError> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| ProverError::Crowded(self.waiting))?;
         Ok((Arc::clone(&self.first).lock_owned().await, place))
@@ -121,29 +126,36 @@ impl Prover {
         self.format() == EvidenceFormat::SimulatedAmdSevSnp
     }
 
-    /// A report over `report_data` with its certificates, within `limit`, waiting included.
+    /// A report over `report_data` with its certificates, within `limit`, waiting and further tries included.
     pub(crate) async fn evidence(
         &self,
         caller: Caller,
         report_data: ReportData,
         limit: Duration,
     ) -> Result<Evidence, ProverError> {
-        let made = timeout(limit, async {
-            let first = match caller {
-                Caller::Inside => None,
-                Caller::Public => Some(self.public.first().await?),
-            };
-            let turn = Arc::clone(&self.turn).lock_owned().await;
-            let (platform, directory) = (Arc::clone(&self.platform), self.collateral.clone());
-            let work = spawn_blocking(move || {
-                // A call that outlives its deadline keeps its turn: the mailbox is still taken.
-                let _held = (turn, first);
-                let evidence = platform.evidence(report_data.as_bytes())?;
-                Ok(collateral::complete(evidence, directory.as_deref())?)
-            });
-            work.await.map_err(|_| ProverError::Stopped)?
+        let mut last = None;
+        match (timeout(limit, self.patiently(caller, report_data, &mut last)).await, last) {
+            (Ok(made), _) => made,
+            (Err(_), Some(last)) => Err(ProverError::GivenUp { limit, last }),
+            (Err(_), None) => Err(ProverError::Late(limit)),
+        }
+    }
+
+    /// One turn at the device; gives the place in the public lane back.
+    async fn attempt(
+        &self,
+        first: Option<First>,
+        report_data: ReportData,
+    ) -> Result<(Option<First>, Result<Evidence, ProverError>), ProverError> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let (platform, directory) = (Arc::clone(&self.platform), self.collateral.clone());
+        let work = spawn_blocking(move || {
+            // A call that outlives its deadline keeps its turn: the mailbox is still taken.
+            let (_turn, first) = (turn, first);
+            let evidence = platform.evidence(report_data.as_bytes()).map_err(ProverError::from);
+            (first, evidence.and_then(|evidence| Ok(collateral::complete(evidence, directory.as_deref())?)))
         });
-        made.await.map_err(|_| ProverError::Late(limit))?
+        work.await.map_err(|_| ProverError::Stopped)
     }
 }
 
@@ -160,8 +172,18 @@ pub(crate) enum ProverError {
     #[error("{0} public calls wait for a report already")]
     Crowded(usize),
     /// The device did not answer, or others kept it busy.
-    #[error("the secure processor gave no report within {0:?}")]
+    #[error(
+        "the secure processor gave no report within {0:?}: the host may hold it up; look into the kernel log of guest and host"
+    )]
     Late(Duration),
+    /// The device was busy or throttled to the end.
+    #[error("the secure processor gave no report within {limit:?}; at the last try, {last}")]
+    GivenUp {
+        /// For how long it was asked.
+        limit: Duration,
+        /// Its last answer.
+        last: PlatformError,
+    },
     /// The blocking task was stopped.
     #[error("the report was given up")]
     Stopped,

@@ -42,6 +42,7 @@ fn unavailable(error: &ProverError) -> Status {
         ProverError::Platform(_)
         | ProverError::Collateral(_)
         | ProverError::Late(_)
+        | ProverError::GivenUp { .. }
         | ProverError::Stopped => "the secure processor gives no report right now; retry",
     };
     proto::status(Code::Unavailable, reason::EVIDENCE_UNAVAILABLE, message)

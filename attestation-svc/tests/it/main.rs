@@ -8,6 +8,7 @@ mod config;
 mod enrol;
 mod evidence;
 mod lease;
+mod no_tee;
 mod peer;
 mod surface;
 mod world;

@@ -18,7 +18,7 @@ use snp_platform::{Platform, PlatformError};
 use snp_simulator::{ChipSpec, Guest, Product, SecureProcessor, SimulatedRoot};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -48,6 +48,10 @@ pub(crate) struct Device {
     pub(crate) format: EvidenceFormat,
     pub(crate) with_vcek: bool,
     pub(crate) absent: Arc<AtomicBool>,
+    /// What every request is refused with.
+    pub(crate) fault: Option<fn() -> PlatformError>,
+    /// That a report was asked for.
+    pub(crate) called: Arc<Notify>,
     hold: Arc<Mutex<Option<Receiver<()>>>>,
 }
 
@@ -72,11 +76,15 @@ impl Platform for Device {
     }
 
     fn evidence(&self, report_data: &[u8; 64]) -> Result<Evidence, PlatformError> {
+        self.called.notify_one();
         if let Some(hold) = &*self.hold.lock().unwrap() {
             hold.recv().unwrap_err();
         }
         if self.absent.load(Ordering::SeqCst) {
             return Err(PlatformError::Absent { place: "/dev/none".to_owned() });
+        }
+        if let Some(fault) = self.fault {
+            return Err(fault());
         }
         let processor = &self.processor;
         let endorsements = Endorsements {
@@ -127,6 +135,8 @@ impl World {
             format: EvidenceFormat::SimulatedAmdSevSnp,
             with_vcek: true,
             absent: Arc::default(),
+            fault: None,
+            called: Arc::default(),
             hold: Arc::default(),
         };
         Self { folder, device, roots: roots(), clock: Arc::new(ManualClock::new(NOW)) }
@@ -163,7 +173,12 @@ impl World {
 
     /// Starts the service, which is expected to end by itself.
     pub(crate) async fn exit(&self) -> Exit {
-        let running = self.run(|| TcpListener::bind("127.0.0.1:0"), CancellationToken::new());
+        self.exit_of(self.config(), CancellationToken::new()).await
+    }
+
+    /// The same with a configuration of its own, and a way to stop it.
+    pub(crate) async fn exit_of(&self, config: Config, shutdown: CancellationToken) -> Exit {
+        let running = self.run(config, || TcpListener::bind("127.0.0.1:0"), shutdown);
         timeout(PATIENCE, running).await.unwrap().unwrap()
     }
 
@@ -176,20 +191,21 @@ impl World {
             Ok(listener)
         };
         let shutdown = CancellationToken::new();
-        let running = self.run(bind, shutdown.clone());
+        let running = self.run(self.config(), bind, shutdown.clone());
         let address = timeout(PATIENCE, address).await.unwrap();
         Service { address: address.unwrap(), shutdown, running }
     }
 
     fn run<F>(
         &self,
+        config: Config,
         bind: impl FnOnce() -> F + Send + 'static,
         shutdown: CancellationToken,
     ) -> JoinHandle<Exit>
     where
         F: Future<Output = io::Result<TcpListener>> + Send + 'static,
     {
-        let (config, device, roots) = (self.config(), Box::new(self.device.clone()), self.roots.clone());
+        let (device, roots) = (Box::new(self.device.clone()), self.roots.clone());
         tokio::spawn(run(config, device, roots, bind, self.clock.clone(), shutdown))
     }
 }

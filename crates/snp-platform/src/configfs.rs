@@ -2,19 +2,25 @@
 //!
 //! A directory made under the root is one request: `inblob` takes the report data, `outblob` gives the report and
 //! `auxblob` the host's certificate table. The kernel counts every write to a request in `generation`; a count
-//! that moved by more than our own write means that somebody else wrote, and the blobs may answer them, not us.
+//! that moved by more than our own write means that somebody else wrote, and the blobs may answer them, not us, or
+//! one of them each.
+//!
+//! A process that is killed leaves its request behind. Each request is locked by the process that made it, and the
+//! lock ends with the process: the next one to start removes the requests of our name that it can lock, and no other.
 
 use std::{
-    fmt::Debug,
-    fs::{self, File, OpenOptions},
+    ffi::OsStr,
     hash::{BuildHasher, Hasher, RandomState},
-    io::{self, Read, Write},
+    io,
     path::{Path, PathBuf},
 };
 
-use snp_evidence::{Endorsements, Evidence, EvidenceFormat};
+use snp_evidence::{Evidence, EvidenceFormat};
 
-use crate::{Platform, PlatformError, endorsements_from_table};
+use crate::{
+    Platform, PlatformError, answer,
+    files::{self, Files, Lock},
+};
 
 /// Where Linux has configfs-tsm.
 pub const CONFIGFS_ROOT: &str = "/sys/kernel/config/tsm/report";
@@ -27,29 +33,48 @@ pub struct ConfigfsTsm {
 }
 
 impl ConfigfsTsm {
-    /// Makes sure that an SEV-SNP guest driver answers at `root`, normally [`CONFIGFS_ROOT`].
+    /// Makes sure that an SEV-SNP guest driver takes requests at `root`, normally [`CONFIGFS_ROOT`], and removes the
+    /// requests of processes that are no more.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, PlatformError> {
-        Self::with_files(root.into(), Box::new(Kernel))
+        Self::with_files(root.into(), Box::new(files::Kernel))
     }
 
     fn with_files(root: PathBuf, files: Box<dyn Files>) -> Result<Self, PlatformError> {
         let this = Self { root, files };
-        Request::new(&this)?;
+        // Whoever may make a request may not always write to it. A report is made only when one is read.
+        Request::new(&this)?.write("inblob", &[0; 64])?;
+        this.remove_leftovers();
         Ok(this)
+    }
+
+    fn remove_leftovers(&self) {
+        for name in self.files.list(&self.root).unwrap_or_default().iter().filter(|name| is_ours(name)) {
+            let path = self.root.join(name);
+            // Whose lock cannot be had is alive, or is no longer there.
+            if let Ok(Some(_held)) = self.files.lock(&path) {
+                tracing::info!(path = %path.display(), "removing the request of a process that is no more");
+                self.remove(&path);
+            }
+        }
+    }
+
+    fn remove(&self, path: &Path) {
+        if let Err(error) = self.files.remove_dir(path) {
+            tracing::warn!(path = %path.display(), %error, "report request left behind");
+        }
     }
 }
 
 impl Platform for ConfigfsTsm {
     fn format(&self) -> EvidenceFormat {
-        EvidenceFormat::AmdSevSnp
+        answer::FORMAT
     }
 
     fn evidence(&self, report_data: &[u8; 64]) -> Result<Evidence, PlatformError> {
         let request = Request::new(self)?;
         for _ in 0..ATTEMPTS {
             if let Some(Blobs { report, table }) = request.attempt(report_data)? {
-                let endorsements = readable_endorsements(&table, signed_by_loaded_key(&report));
-                return Ok(Evidence { format: self.format(), report, endorsements });
+                return answer::evidence(&request.place("outblob"), report_data, report, &table);
             }
         }
         Err(PlatformError::Busy { place: request.place("generation") })
@@ -64,22 +89,34 @@ struct Blobs {
 
 /// One request directory; removed on drop.
 struct Request<'a> {
-    files: &'a dyn Files,
+    tsm: &'a ConfigfsTsm,
     path: PathBuf,
+    _lock: Option<Lock>,
 }
 
 impl<'a> Request<'a> {
     fn new(tsm: &'a ConfigfsTsm) -> Result<Self, PlatformError> {
-        // A random name: a restarted process must not meet what a killed one left behind.
-        let name = format!("cube-{:016x}", RandomState::new().build_hasher().finish());
-        let path = tsm.root.join(name);
-        tsm.files.create_dir(&path).map_err(|source| {
-            PlatformError::from_io(tsm.root.display().to_string(), "make a request in", source)
-        })?;
-        let request = Self { files: tsm.files.as_ref(), path };
+        let request = Self::make(tsm)?;
         request.require_sev_guest()?;
         request.set_privilege_level()?;
         Ok(request)
+    }
+
+    fn make(tsm: &'a ConfigfsTsm) -> Result<Self, PlatformError> {
+        for _ in 0..ATTEMPTS {
+            let path = tsm.root.join(random_name());
+            tsm.files.create_dir(&path).map_err(|source| {
+                PlatformError::from_io(tsm.root.display().to_string(), "make a request in", source)
+            })?;
+            match tsm.files.lock(&path) {
+                // A process that starts takes it for a leftover.
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // The lock only keeps others from tidying up: without, there is a report all the same.
+                lock => return Ok(Self { tsm, path, _lock: lock.ok().flatten() }),
+            }
+        }
+        Err(PlatformError::Busy { place: tsm.root.display().to_string() })
     }
 
     /// The same directory serves TDX and CCA guests, whose blobs are other things.
@@ -97,8 +134,11 @@ impl<'a> Request<'a> {
     fn set_privilege_level(&self) -> Result<(), PlatformError> {
         match self.text("privlevel_floor") {
             Err(PlatformError::Absent { .. }) => Ok(()),
-            Ok(floor) if floor == "0" => Ok(()),
-            Ok(floor) => self.write("privlevel", floor.as_bytes()),
+            Ok(floor) => match floor.as_str() {
+                "0" => Ok(()),
+                "1" | "2" | "3" => self.write("privlevel", floor.as_bytes()),
+                _ => Err(self.malformed("privlevel_floor", &floor, "a VMPL from 0 to 3")),
+            },
             Err(error) => Err(error),
         }
     }
@@ -107,41 +147,42 @@ impl<'a> Request<'a> {
     fn attempt(&self, report_data: &[u8; 64]) -> Result<Option<Blobs>, PlatformError> {
         let before = self.generation()?;
         self.write("inblob", report_data)?;
-        let report = self.read("outblob")?;
-        let table = self.read("auxblob")?;
+        let blobs = self.blobs();
+        // Whoever wrote in between may also be why there is no answer.
         if self.generation()? != before.wrapping_add(1) {
             return Ok(None);
         }
-        if report.len() != REPORT_LEN {
-            let place = self.place("outblob");
-            let problem = format!("{place} holds {} bytes where a report has {REPORT_LEN}", report.len());
-            return Err(PlatformError::Malformed(problem));
-        }
-        Ok(Some(Blobs { report, table }))
+        blobs.map(Some)
+    }
+
+    fn blobs(&self) -> Result<Blobs, PlatformError> {
+        let blob = |attribute| {
+            let read = self.tsm.files.read(&self.path.join(attribute));
+            read.map_err(|source| PlatformError::from_request(self.place(attribute), source))
+        };
+        Ok(Blobs { report: blob("outblob")?, table: blob("auxblob")? })
     }
 
     fn generation(&self) -> Result<u64, PlatformError> {
         let text = self.text("generation")?;
-        text.parse().map_err(|_| {
-            PlatformError::Malformed(format!("{} holds {text:?}, not a number", self.place("generation")))
-        })
+        text.parse().map_err(|_| self.malformed("generation", &text, "a number"))
     }
 
     fn text(&self, attribute: &str) -> Result<String, PlatformError> {
-        let bytes = self.read(attribute)?;
-        Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
-    }
-
-    fn read(&self, attribute: &str) -> Result<Vec<u8>, PlatformError> {
-        self.files
-            .read(&self.path.join(attribute))
-            .map_err(|source| PlatformError::from_io(self.place(attribute), "read", source))
+        let read = self.tsm.files.read(&self.path.join(attribute));
+        let bytes = read.map_err(|source| PlatformError::from_io(self.place(attribute), "read", source))?;
+        Ok(files::text(&bytes))
     }
 
     fn write(&self, attribute: &str, bytes: &[u8]) -> Result<(), PlatformError> {
-        self.files
+        self.tsm
+            .files
             .write(&self.path.join(attribute), bytes)
             .map_err(|source| PlatformError::from_io(self.place(attribute), "write", source))
+    }
+
+    fn malformed(&self, attribute: &str, text: &str, expected: &str) -> PlatformError {
+        PlatformError::Malformed(format!("{} holds {text:?}, not {expected}", self.place(attribute)))
     }
 
     fn place(&self, attribute: &str) -> String {
@@ -151,69 +192,24 @@ impl<'a> Request<'a> {
 
 impl Drop for Request<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.files.remove_dir(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "report request left behind");
-        }
+        self.tsm.remove(&self.path);
     }
 }
 
-/// An unreadable table is as good as none: the certificates may come from elsewhere, and where they do not,
-/// verification says so.
-fn readable_endorsements(table: &[u8], loaded_key: bool) -> Endorsements {
-    endorsements_from_table(table, loaded_key).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the host's certificate table is ignored");
-        Endorsements::default()
-    })
+fn random_name() -> String {
+    format!("{PREFIX}{:016x}", RandomState::new().build_hasher().finish())
 }
 
-/// `SIGNING_KEY`, bits 2 to 4 of the u32 at 0x48 (AMD document 56860): 1 is the VLEK. Only picks which certificate
-/// travels along; verification reads it anew.
-fn signed_by_loaded_key(report: &[u8]) -> bool {
-    report.get(0x48).is_some_and(|flags| (flags >> 2) & 7 == 1)
-}
-
-/// What a request does to the file system; a seam, because no test can register a driver with configfs.
-trait Files: Debug + Send + Sync {
-    fn create_dir(&self, path: &Path) -> io::Result<()>;
-    fn remove_dir(&self, path: &Path) -> io::Result<()>;
-    /// At most [`MAX_ATTRIBUTE`] bytes.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// All in one call: the kernel takes an attribute write as a whole.
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
-}
-
-#[derive(Debug)]
-struct Kernel;
-
-impl Files for Kernel {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        fs::remove_dir(path)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(MAX_ATTRIBUTE + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_ATTRIBUTE {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        Ok(bytes)
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        OpenOptions::new().write(true).open(path)?.write_all(bytes)
-    }
+fn is_ours(name: &OsStr) -> bool {
+    let digits = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+    digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 const PROVIDER: &str = "sev_guest";
-const REPORT_LEN: usize = 1184;
+/// What our requests are called by.
+const PREFIX: &str = "cube-";
 /// How often a lost race is run again.
 const ATTEMPTS: usize = 8;
-/// Far above a certificate table, which the kernel limits to 16 KiB.
-const MAX_ATTRIBUTE: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ARK: u128 = 0xc0b406a4_a803_4952_9743_3fb6014cd0ae;
-const ASK: u128 = 0x4ab7b379_bbac_4fe4_a02f_05aef327c782;
-const VCEK: u128 = 0x63da758d_e664_4564_adc5_f4b93be8accd;
-const VLEK: u128 = 0xa8074bc2_a25a_483e_aae6_39c045a0b8a1;
+pub(crate) const ARK: u128 = 0xc0b406a4_a803_4952_9743_3fb6014cd0ae;
+pub(crate) const ASK: u128 = 0x4ab7b379_bbac_4fe4_a02f_05aef327c782;
+pub(crate) const VCEK: u128 = 0x63da758d_e664_4564_adc5_f4b93be8accd;
+pub(crate) const VLEK: u128 = 0xa8074bc2_a25a_483e_aae6_39c045a0b8a1;
 const CRL: u128 = 0x92f81bc3_5811_4d3d_97ff_d19f88dc67ea;
 
 #[test]
