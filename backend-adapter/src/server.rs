@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use grpc_surface::{Access, Callers, EVERYWHERE, Serving, Surface};
+use grpc_surface::{Callers, EVERYWHERE, Methods, Serving, Surface};
 use health_gate::{Gate, GateLayer, Holder};
 use proto::backend::v1::backend_service_server::{BackendServiceServer, SERVICE_NAME as BACKEND};
 use service_runtime::{CancellationToken, Condition, Routes};
@@ -24,11 +24,11 @@ const REQUEST_SLACK: usize = 64 << 10;
 /// 3. the routes; `Generate` and `ListModels` take the attachment of their connection themselves,
 ///    because the connection to the model server is made with it.
 pub(crate) fn router(server: Arc<ModelServer>, gate: Gate, serving: Serving) -> Router {
-    let (router, access) = guarded(server, serving);
-    router.layer(GateLayer::new(gate, move |request| access.answers_while_shut(request.uri.path())))
+    let (router, methods) = guarded(server, serving);
+    router.layer(GateLayer::new(gate, move |request| methods.answers_while_shut(request.uri.path())))
 }
 
-fn guarded(server: Arc<ModelServer>, serving: Serving) -> (Router, Access) {
+fn guarded(server: Arc<ModelServer>, serving: Serving) -> (Router, Methods) {
     let Limits { body, frame, .. } = server.limits;
     let backend = BackendServiceServer::new(Rpc { server })
         .max_decoding_message_size(body + REQUEST_SLACK)

@@ -9,7 +9,7 @@ use axum::{
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
-use grpc_surface::{Access, Callers, EVERYWHERE, Serving, Surface, unknown_method};
+use grpc_surface::{Callers, EVERYWHERE, Methods, Serving, Surface, unknown_method};
 use health_gate::{Gate, GateLayer};
 use http::{HeaderMap, HeaderValue, header};
 use proto::{
@@ -70,28 +70,28 @@ impl fmt::Debug for Gateway {
 /// There is no layer for credentials: `access = "anonymous"` is the only access there is.
 pub fn router(gateway: Gateway) -> Router {
     let Limits { body, unary, bodies, .. } = gateway.limits;
-    let (routes, access) = routes(&gateway);
+    let (routes, methods) = routes(&gateway);
     // axum puts the layer that is added last outermost.
     routes
         .layer(from_fn(with_reason))
         .layer(from_fn_with_state(Bounds::new(body, unary, bodies), bounded))
-        .layer(GateLayer::new(gateway.gate, move |request| access.answers_while_shut(request.uri.path())))
+        .layer(GateLayer::new(gateway.gate, move |request| methods.answers_while_shut(request.uri.path())))
         .layer(from_fn(with_request_id))
 }
 
-fn routes(gateway: &Gateway) -> (Router, Access) {
+fn routes(gateway: &Gateway) -> (Router, Methods) {
     let chat = Chat::new(gateway.backend.clone(), gateway.limits.clone(), gateway.metrics.clone());
     let attestation = Attestation { evidence: gateway.evidence.clone(), limit: gateway.limits.evidence };
-    let (grpc, access) = grpc(gateway, &chat, &attestation);
+    let (grpc, methods) = grpc(gateway, &chat, &attestation);
     let routes = grpc
         .merge(openai::router(OpenAi { chat, clock: gateway.clock.clone() }))
         .merge(evidence::router(attestation))
         .method_not_allowed_fallback(async || openai::no_such_method())
         .fallback(no_such_path);
-    (routes, access)
+    (routes, methods)
 }
 
-fn grpc(gateway: &Gateway, chat: &Chat, attestation: &Attestation) -> (Router, Access) {
+fn grpc(gateway: &Gateway, chat: &Chat, attestation: &Attestation) -> (Router, Methods) {
     let inference = InferenceServiceServer::new(Inference(chat.clone()));
     Surface::new(Callers::Public)
         .serve(inference.max_decoding_message_size(gateway.limits.body))

@@ -1,7 +1,8 @@
 //! Who may call which method, and what has to hold before it runs: the only statement of both.
 //!
-//! The services' listeners consult this table and know no list of their own (`crates/grpc-surface`).
-//! A method that is not here is refused; a test holds the table to the descriptors, in both directions.
+//! The services' listeners consult this table and know no list of their own (`crates/grpc-surface`);
+//! `docs/access.md` is written from it. A method that is not here is refused; a test holds the table to the
+//! descriptors, in both directions.
 
 use std::fmt;
 
@@ -18,52 +19,67 @@ pub struct Method {
     pub requires: Requires,
 }
 
-/// Who calls, as the listener knows them before the first byte of a request is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
-    /// Anybody who reaches the gateway's public listener.
-    Public,
-    /// A service of this CVM instance, by the SVID of its mutual TLS connection.
-    Service,
-    /// inference-gateway of this CVM instance, by the SVID of its mutual TLS connection.
-    Gateway,
-    /// A process of the uid that the measured configuration states for an identity, on that identity's
-    /// enrolment socket.
-    Enrolling,
-    /// A process of the administrator, on `admin.sock`.
-    Administrator,
+/// An enum whose sentences are documentation here and in `docs/access.md`.
+macro_rules! told {
+    ($($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $meaning:literal])+ $variant:ident,)* })*) => {$(
+        $(#[doc = $about])+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[doc = $meaning])+ $variant,)*
+        }
+
+        impl $name {
+            /// Each with its meaning.
+            pub const ALL: &[(Self, &str)] = &[$((Self::$variant, concat!($($meaning),+).trim_ascii())),*];
+        }
+    )*};
 }
 
-/// What a call costs. The bounds named here are today's; none of them counts calls per caller yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rate {
-    /// Answered from memory, or by one such call to attestation-svc. Bounded by the streams of a connection (256)
-    /// and the connections of a listener (10,000; 16 on an enrolment socket).
-    Lookup,
-    /// A stream that costs something only when there is something to say. Bounded like [`Rate::Lookup`]; on the
-    /// public listener the caller's own side of it ends after `limits.unary_seconds`.
-    Standing,
-    /// A report of the secure processor for an outsider. Made one after the other; 64 callers wait, and one more is
-    /// refused at once.
-    Report,
-    /// A report of the secure processor for a service of the CVM, and certificates. One holder per identity, and
-    /// ahead of every [`Rate::Report`] but the one being made.
-    Enrolment,
-    /// Work of the model server. Bounded by the bytes of all requests together (`limits.bodies_bytes`), by 250
-    /// calls on each of two connections between gateway and adapter, and by what the model server accepts.
-    Model,
-}
+told! {
+    /// Who calls, as the listener knows them before the first byte of a request is read.
+    Caller {
+        /// Anybody who reaches the gateway's public listener.
+        Public,
+        /// A service of this CVM instance, by the SVID of its mutual TLS connection.
+        Service,
+        /// inference-gateway of this CVM instance, by the SVID of its mutual TLS connection.
+        Gateway,
+        /// A process of the uid that the measured configuration states for an identity, on that identity's
+        /// enrolment socket.
+        Enrolling,
+        /// A process of the administrator, on `admin.sock`.
+        Administrator,
+    }
 
-/// What has to hold before a call reaches its method.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Requires {
-    /// Nothing: it answers while the gate is shut.
-    Nothing,
-    /// A live lease of the service that answers. attestation-svc, which grants the leases, holds none: on its
-    /// listeners there is no gate that could be shut.
-    Lease,
-    /// A live lease, and live health tokens exchanged on the very connection (`BackendService.Attach`).
-    AttachedPeer,
+    /// What a call costs. The bounds named here are today's; none of them counts calls per caller yet.
+    Rate {
+        /// Answered from memory, or by one such call to attestation-svc. Bounded by the streams of a connection (256)
+        /// and the connections of a listener (10,000; 16 on an enrolment socket).
+        Lookup,
+        /// A stream that costs something only when there is something to say. Bounded like a lookup; on the
+        /// public listener the caller's own side of it ends after `limits.unary_seconds`.
+        Standing,
+        /// A report of the secure processor for an outsider. Made one after the other; 64 callers wait, and one more is
+        /// refused at once.
+        Report,
+        /// A report of the secure processor for a service of the CVM, and certificates. One holder per identity, and
+        /// ahead of every report for an outsider but the one being made.
+        Enrolment,
+        /// Work of the model server. Bounded by the bytes of all requests together (`limits.bodies_bytes`), by 250
+        /// calls on each of two connections between gateway and adapter, and by what the model server accepts.
+        Model,
+    }
+
+    /// What has to hold before a call reaches its method.
+    Requires {
+        /// Nothing: it answers while the gate is shut.
+        Nothing,
+        /// A live lease of the service that answers. attestation-svc, which grants the leases, holds none: on its
+        /// listeners there is no gate that could be shut.
+        Lease,
+        /// A live lease, and live health tokens exchanged on the very connection (`BackendService.Attach`).
+        AttachedPeer,
+    }
 }
 
 impl Caller {

@@ -12,7 +12,7 @@ pub mod spec;
 mod status;
 
 pub use descriptors::{ERROR_DETAILS, FILE_DESCRIPTOR_SET, FILES, method_paths};
-pub use status::{reason_of, status, status_with};
+pub use status::{reason_of, reason_or_code, status, status_with};
 
 #[allow(
     missing_docs,

@@ -39,6 +39,11 @@ pub fn reason_of(status: &Status) -> Option<String> {
     status.get_details_error_info().filter(|info| info.domain == DOMAIN).map(|info| info.reason)
 }
 
+/// The reason a status carries or, where that is not one of Cube's, the name of its code.
+pub fn reason_or_code(status: &Status) -> String {
+    reason_of(status).unwrap_or_else(|| format!("{:?}", status.code()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +66,8 @@ mod tests {
     #[test]
     fn a_strangers_reason_is_not_ours() {
         let details = ErrorDetails::with_error_info("ATTESTATION_LAPSED", "elsewhere", HashMap::new());
-        assert_eq!(reason_of(&Status::with_error_details(Code::Unavailable, "", details)), None);
+        let status = Status::with_error_details(Code::Unavailable, "", details);
+        assert_eq!(reason_of(&status), None);
+        assert_eq!(reason_or_code(&status), "Unavailable");
     }
 }

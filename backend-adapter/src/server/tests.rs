@@ -45,7 +45,7 @@ fn connection(role: &str) -> Arc<Connection> {
     let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
     let peer_leaf = Some(certificate.der().clone());
     let tls = TlsFacts { exporter: [0; 32], leaf_spki_sha256: [0; 32], peer_leaf, http2: true };
-    Arc::new(Connection { id: 1, peer: None, tls: Some(tls), unix_peer: None })
+    Arc::new(Connection { id: 1, tls: Some(tls), unix_peer: None })
 }
 
 /// The table's methods of `cube.backend.v1`.

@@ -2,7 +2,6 @@
 
 use std::{fmt, str::FromStr};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use snp_evidence::{Binder, Expectation, Policy, Purpose, Refusal, TrustRoots, UnixTime};
 
 use crate::{AttestedChannel, Unattested};
@@ -76,8 +75,4 @@ impl Offer {
         let verified = snp_evidence::appraise(&self.bundle, roots, policy, &self.expectation, now)?;
         Ok(AttestedChannel::new(self.connection, verified))
     }
-}
-
-pub(crate) fn encode_nonce(nonce: &[u8; 32]) -> String {
-    URL_SAFE_NO_PAD.encode(nonce)
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, RootCertStore,
-    SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
     client::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -139,23 +138,64 @@ impl ServerCertVerifier for KeyAwaitsEvidence {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
-
-    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
-        None
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use rustls::NamedGroup;
+    use rustls::{ClientConnection, HandshakeKind, NamedGroup, ServerConfig, ServerConnection};
 
     use super::*;
 
     #[test]
-    fn handshakes_are_full_and_post_quantum_first() {
+    fn key_exchange_is_post_quantum_first_and_early_data_is_off() {
         let config = client_config(&ServerTrust::EvidenceAlone).unwrap();
         assert_eq!(config.crypto_provider().kx_groups[0].name(), NamedGroup::X25519MLKEM768);
         assert!(!config.enable_early_data && config.alpn_protocols == [b"h2"]);
+    }
+
+    /// A server that gives tickets.
+    fn server() -> Arc<ServerConfig> {
+        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = issued.signing_key.serialize_der().try_into().unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(provider()));
+        let builder = builder.with_protocol_versions(&[&TLS13]).unwrap().with_no_client_auth();
+        let mut config = builder.with_single_cert(vec![issued.cert.der().clone()], key).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Arc::new(config)
+    }
+
+    /// How two connections of one configuration were made, tickets of the first being at hand for the second.
+    fn two_handshakes(client: ClientConfig) -> [Option<HandshakeKind>; 2] {
+        let (client, server) = (Arc::new(client), server());
+        [(); 2].map(|()| {
+            let mut client = ClientConnection::new(client.clone(), "localhost".try_into().unwrap()).unwrap();
+            let mut server = ServerConnection::new(server.clone()).unwrap();
+            while client.wants_write() || server.wants_write() {
+                pass(&mut client, &mut server);
+                pass(&mut server, &mut client);
+            }
+            client.handshake_kind()
+        })
+    }
+
+    fn pass<A, B>(from: &mut rustls::ConnectionCommon<A>, to: &mut rustls::ConnectionCommon<B>) {
+        let mut bytes = Vec::new();
+        while from.wants_write() {
+            from.write_tls(&mut bytes).unwrap();
+        }
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            to.read_tls(&mut rest).unwrap();
+            to.process_new_packets().unwrap();
+        }
+    }
+
+    #[test]
+    fn every_handshake_is_full() {
+        let mut config = client_config(&ServerTrust::EvidenceAlone).unwrap();
+        assert_eq!(two_handshakes(config.clone()), [Some(HandshakeKind::Full); 2]);
+        config.resumption = Resumption::default();
+        assert_eq!(two_handshakes(config)[1], Some(HandshakeKind::Resumed), "the server would resume");
     }
 
     #[test]

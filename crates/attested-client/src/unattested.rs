@@ -1,8 +1,9 @@
 //! A connection whose peer has proven nothing yet.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
@@ -14,7 +15,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::body::Body;
 
-use crate::{Binding, Error, Offer, ServerTrust, Target, offer::encode_nonce, tls};
+use crate::{Binding, Error, Offer, ServerTrust, Target, tls};
 
 /// How long a silent peer may keep the connection (HTTP/2 ping, then answer).
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -58,10 +59,9 @@ pub struct Unattested {
 impl Unattested {
     /// Connects with a full TLS 1.3 handshake, and derives exporter and leaf key itself.
     pub async fn dial(target: &Target, trust: &ServerTrust, limits: Limits) -> Result<Self, Error> {
-        let unreachable = |cause: String| Error::Unreachable { target: target.to_string(), cause };
         match timeout(limits.connect, connect(target, trust, limits)).await {
             Ok(result) => result,
-            Err(_) => Err(unreachable(format!("no connection within {:?}", limits.connect))),
+            Err(_) => Err(unreachable(target, format!("no connection within {:?}", limits.connect))),
         }
     }
 
@@ -100,7 +100,7 @@ impl Unattested {
     }
 
     fn report_request(&self, nonce: [u8; 32], binding: Binding) -> Result<Request<Body>, Error> {
-        let path = format!("/attestation/report?nonce={}&binding={binding}", encode_nonce(&nonce));
+        let path = format!("/attestation/report?nonce={}&binding={binding}", URL_SAFE_NO_PAD.encode(nonce));
         let uri = Uri::builder().scheme(Scheme::HTTPS).authority(self.target.authority().clone());
         let uri = uri.path_and_query(path).build().map_err(|e| self.no_evidence(e.to_string()))?;
         let request = Request::get(uri).header(header::ACCEPT, "application/json");
@@ -131,34 +131,34 @@ fn describe(status: StatusCode, body: &[u8]) -> String {
 }
 
 async fn connect(target: &Target, trust: &ServerTrust, limits: Limits) -> Result<Unattested, Error> {
-    let unreachable = |cause: String| Error::Unreachable { target: target.to_string(), cause };
     let tcp = TcpStream::connect((target.host(), target.port())).await;
-    let tcp = tcp.map_err(|e| unreachable(format!("TCP: {e}")))?;
-    tcp.set_nodelay(true).map_err(|e| unreachable(format!("TCP_NODELAY: {e}")))?;
+    let tcp = tcp.map_err(|e| unreachable(target, format!("TCP: {e}")))?;
+    tcp.set_nodelay(true).map_err(|e| unreachable(target, format!("TCP_NODELAY: {e}")))?;
     let tls = handshake(target, trust, tcp).await?;
-    let (exporter, leaf_spki_sha256) = channel_facts(tls.get_ref().1).map_err(unreachable)?;
+    let facts = channel_facts(tls.get_ref().1);
+    let (exporter, leaf_spki_sha256) = facts.map_err(|cause| unreachable(target, cause))?;
     let chain = tls.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-    let sender = http2(tls).await.map_err(|e| unreachable(format!("HTTP/2: {e}")))?;
+    let sender = http2(tls).await.map_err(|e| unreachable(target, format!("HTTP/2: {e}")))?;
     Ok(Unattested { sender, target: target.clone(), limits, exporter, leaf_spki_sha256, chain })
 }
 
-fn handshake(
+async fn handshake(
     target: &Target,
     trust: &ServerTrust,
     tcp: TcpStream,
-) -> impl Future<Output = Result<TlsStream<TcpStream>, Error>> {
-    let (name, config) = (target.server_name(), tls::client_config(trust));
-    let target = target.to_string();
-    async move {
-        let unreachable = |cause: String| Error::Unreachable { target: target.clone(), cause };
-        let name = name.ok_or_else(|| unreachable("the host is no server name".to_owned()))?;
-        let config = config.map_err(|e| unreachable(format!("TLS set-up: {e}")))?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
-        stream.map_err(|e| match certificate_problem(&e) {
-            Some(problem) => Error::Certificate { target: target.clone(), cause: format!("{problem:?}") },
-            None => unreachable(format!("TLS: {e}")),
-        })
-    }
+) -> Result<TlsStream<TcpStream>, Error> {
+    let name = target.server_name();
+    let name = name.ok_or_else(|| unreachable(target, "the host is no server name".to_owned()))?;
+    let config = tls::client_config(trust).map_err(|e| unreachable(target, format!("TLS set-up: {e}")))?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
+    stream.map_err(|e| match certificate_problem(&e) {
+        Some(problem) => Error::Certificate { target: target.to_string(), cause: format!("{problem:?}") },
+        None => unreachable(target, format!("TLS: {e}")),
+    })
+}
+
+fn unreachable(target: &Target, cause: String) -> Error {
+    Error::Unreachable { target: target.to_string(), cause }
 }
 
 fn certificate_problem(error: &std::io::Error) -> Option<&CertificateError> {

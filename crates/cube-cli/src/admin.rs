@@ -5,7 +5,7 @@ use std::{future::Future, path::Path, time::Duration};
 use http::{Request, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto::attestation::v1::{
-    AllIdentities, GetStateRequest, ReinstateRequest, RevokeRequest, RotateRequest, RotationTarget,
+    AllIdentities, GetStateRequest, ReinstateRequest, RevokeRequest, RotateRequest,
     admin_service_client::AdminServiceClient, revoke_request::Target,
 };
 use tokio::{net::UnixStream, time::timeout};
@@ -14,6 +14,7 @@ use tonic::{Response, Status, body::Body, client::GrpcService};
 use crate::{
     args::admin::{AdminArgs, Order, RevokeArgs},
     failure::Failure,
+    table,
 };
 
 mod show;
@@ -41,7 +42,7 @@ pub(crate) async fn run(args: AdminArgs) -> Result<u8, Failure> {
             show::reinstated(&order.role, args.json)
         }
         Order::Rotate(order) => {
-            let request = RotateRequest { target: RotationTarget::Svids.into(), reason: order.why.reason };
+            let request = RotateRequest { target: order.target.into(), reason: order.why.reason };
             let rotated = answer(&args.socket, client.rotate(request)).await?;
             show::rotated(&rotated.roles, args.json)
         }
@@ -56,8 +57,8 @@ async fn answer<T>(
 ) -> Result<T, Failure> {
     let answered = within(socket, call).await?;
     answered.map(Response::into_inner).map_err(|status| {
-        let reason = proto::reason_of(&status).unwrap_or_else(|| format!("{:?}", status.code()));
-        Failure::Answer(format!("attestation-svc answered {reason}: {}", status.message()))
+        let (reason, why) = (proto::reason_or_code(&status), table::printable(status.message()));
+        Failure::Answer(format!("attestation-svc answered {reason}: {why}"))
     })
 }
 

@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     input, table,
     verdict::{self, Judgement, Scope},
-    verify::{Yardstick, says_simulated},
+    yardstick::{Yardstick, says_simulated},
 };
 
 /// Connects to the gateway and has it make a report for `nonce`, or for a fresh one.

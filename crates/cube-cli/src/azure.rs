@@ -10,7 +10,7 @@ use crate::{
     failure::Failure,
     input,
     verdict::{self, Judgement, Scope},
-    verify::Yardstick,
+    yardstick::Yardstick,
 };
 
 pub(crate) fn judge(folder: &Path, args: &VerifyArgs, with: &Yardstick) -> Result<Judgement, Failure> {

@@ -13,7 +13,8 @@ use crate::{args::ChatArgs, ask::connect, failure::Failure, input, table};
 
 mod answer;
 
-/// For the first event of an answer: the gateway's own limit is 300 s, and it says so.
+/// For `started`, and for the first piece of the answer after it: the gateway's own limit for that is 300 s,
+/// and it says so.
 const FIRST_EVENT: Duration = Duration::from_secs(310);
 
 /// Between two events; the gateway's own limit is 60 s.
@@ -34,7 +35,7 @@ pub(crate) async fn run(args: ChatArgs) -> Result<u8, Failure> {
         Some(model) => model,
         None => first_model(channel.clone()).await?,
     };
-    table::progress(&format!("asking {model} over the verified connection"));
+    table::progress(&format!("asking {} over the verified connection", table::printable(&model)));
     let spec = ChatSpec { model, messages, ..ChatSpec::default() };
     let mut client = InferenceServiceClient::new(channel);
     let call = client.stream_chat(StreamChatRequest { spec: Some(spec) });
@@ -79,6 +80,6 @@ async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Status>
 
 /// The reason is the stable part; the message is the gateway's, made printable.
 fn failed(status: &Status) -> Failure {
-    let reason = proto::reason_of(status).unwrap_or_else(|| format!("{:?}", status.code()));
+    let reason = proto::reason_or_code(status);
     Failure::Answer(format!("the answer failed: {reason}: {}", table::printable(status.message())))
 }

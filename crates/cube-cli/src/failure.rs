@@ -1,5 +1,7 @@
 //! Why a command ended without doing its work.
 
+use std::{io, path::Path};
+
 use attested_client::Error as ClientError;
 
 use crate::exit::Exit;
@@ -18,10 +20,15 @@ pub(crate) enum Failure {
     Answer(String),
     /// The output cannot be written.
     #[error("cannot write the output: {0}")]
-    Output(#[from] std::io::Error),
+    Output(#[from] io::Error),
 }
 
 impl Failure {
+    /// A file of the user's that cannot be read or written.
+    pub(crate) fn file(what: &str, path: &Path, error: &io::Error) -> Self {
+        Self::Usage(format!("cannot {what} {}: {error}", path.display()))
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => Exit::Usage as u8,

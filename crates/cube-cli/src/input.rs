@@ -45,8 +45,8 @@ pub(crate) fn file_if_any(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
 }
 
 pub(crate) fn file(path: &Path) -> Result<Vec<u8>, Failure> {
-    let usage = |e: std::io::Error| Failure::Usage(format!("cannot read {}: {e}", path.display()));
-    bounded(std::fs::File::open(path).map_err(usage)?, &path.display().to_string())
+    let file = std::fs::File::open(path).map_err(|error| Failure::file("read", path, &error))?;
+    bounded(file, &path.display().to_string())
 }
 
 /// Reads to the end, refusing what is over the limit.

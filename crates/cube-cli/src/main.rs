@@ -1,6 +1,6 @@
 //! `cube`: proves from outside what answers, and talks to it only then.
 //!
-//! Flow of every command: `args` → connect or load → `judge` (snp-evidence) →
+//! Flow of a command that judges: `args` → connect or load → `judge` (snp-evidence) →
 //! `table` or `json` on stdout → exit code of the verdict. `chat` goes on over
 //! the very connection that was judged. `admin` is for those who run the CVM, and
 //! speaks to attestation-svc over a socket on the same machine.
@@ -14,7 +14,6 @@ mod exit;
 mod failure;
 mod input;
 mod measure;
-mod observe;
 mod policy;
 mod protos;
 mod report;
@@ -22,6 +21,7 @@ mod table;
 mod trust;
 mod verdict;
 mod verify;
+mod yardstick;
 
 use std::process::ExitCode;
 

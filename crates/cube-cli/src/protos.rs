@@ -18,7 +18,7 @@ pub(crate) fn run(args: &ProtosArgs) -> Result<u8, Failure> {
         refuse_to_replace(&files)?;
     }
     for (path, bytes) in files {
-        write(&path, bytes).map_err(|error| Failure::Usage(cannot("write", &path, &error)))?;
+        write(&path, bytes).map_err(|error| Failure::file("write", &path, &error))?;
         writeln!(table::stdout(), "{}", path.display())?;
     }
     Ok(0)
@@ -39,7 +39,7 @@ fn refuse_to_replace(files: &[(PathBuf, &[u8])]) -> Result<(), Failure> {
             Ok(there) if there == *bytes => {}
             Ok(_) => others.push(path.display().to_string()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Failure::Usage(cannot("read", path, &error))),
+            Err(error) => return Err(Failure::file("read", path, &error)),
         }
     }
     if others.is_empty() {
@@ -57,8 +57,4 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     fs::write(path, bytes)
-}
-
-fn cannot(what: &str, path: &Path, error: &io::Error) -> String {
-    format!("cannot {what} {}: {error}", path.display())
 }

@@ -22,7 +22,7 @@ pub(crate) async fn run(args: ReportArgs) -> Result<u8, Failure> {
         table::stdout().write_all(offer.bundle())?;
         return Ok(0);
     };
-    std::fs::write(&path, offer.bundle())?;
+    std::fs::write(&path, offer.bundle()).map_err(|error| Failure::file("write", &path, &error))?;
     writeln!(table::stdout(), "{later}")?;
     Ok(0)
 }

@@ -22,9 +22,11 @@ pub(crate) fn stderr() -> Output<io::Stderr> {
     Output::new(io::stderr(), io::stderr().is_terminal())
 }
 
-/// One line of progress. Where stderr is gone there is nobody to tell.
-pub(crate) fn progress(line: &str) {
-    drop(writeln!(io::stderr(), "{}", printable(line)));
+/// Progress, of our own words: what others say has to be made [`printable`] first, or its lines would pass
+/// for ours. Where stderr is gone there is nobody to tell.
+pub(crate) fn progress(text: &str) {
+    let lines: String = text.lines().map(|line| printable(line) + "\n").collect();
+    drop(io::stderr().write_all(lines.as_bytes()));
 }
 
 /// Several lines of it under a title; nothing where there are none.
@@ -77,7 +79,7 @@ impl<W> Output<W> {
         match row.result {
             CheckResult::Pass => self.paint("32", "ok  "),
             CheckResult::NotRequired => self.paint("2", "off "),
-            CheckResult::Fail if unjudged(row) => self.paint("2", "--  "),
+            CheckResult::Fail if row.unjudged => self.paint("2", "--  "),
             CheckResult::Fail => self.paint("31", "FAIL"),
         }
     }
@@ -103,7 +105,7 @@ pub(crate) fn full<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> io::
             row.id,
             printable(&row.source)
         )?;
-        if row.result == CheckResult::Fail && !unjudged(row) {
+        if row.objects() {
             explain(row, out)?;
         }
     }
@@ -132,7 +134,7 @@ pub(crate) fn limits<W: Write>(judgement: &Judgement, out: &mut Output<W>) -> io
 
 /// What failed, at most three, each with its fix.
 fn failed<W>(judgement: &Judgement, out: &Output<W>) -> impl Iterator<Item = String> {
-    let rows = judgement.checks.iter().filter(|row| row.result == CheckResult::Fail && !unjudged(row));
+    let rows = judgement.checks.iter().filter(|row| row.objects());
     rows.take(3).flat_map(|row| [brief(row, out), format!("     fix: {}", printable(&row.fix))])
 }
 
@@ -232,11 +234,6 @@ fn explain<W: Write>(row: &Row, out: &mut Output<W>) -> io::Result<()> {
     Ok(())
 }
 
-/// An earlier check failed, so this one says nothing of its own.
-fn unjudged(row: &Row) -> bool {
-    row.observed.contains("not judged: ")
-}
-
 /// A value short enough for a column: long hexadecimal keeps its ends.
 fn cell(text: &str) -> String {
     let words: Vec<String> = printable(text).split(' ').map(abbreviated).collect();
@@ -273,6 +270,22 @@ mod tests {
         assert_eq!(cell(&"ab".repeat(48)), "abababab…abababab");
         assert_eq!(cell("one of 1.55.40, 1.2"), "one of 1.55.40, 1.2");
         assert_eq!(cell(&"word ".repeat(40)).chars().count(), CELL);
+    }
+
+    #[test]
+    fn a_strangers_text_hides_no_failure() {
+        let row = |unjudged| Row {
+            id: "manifest.trust_domain".to_owned(),
+            result: CheckResult::Fail,
+            unjudged,
+            observed: "not judged: said the manifest".to_owned(),
+            expected: String::new(),
+            source: String::new(),
+            fix: String::new(),
+        };
+        let out = Output::new(Vec::<u8>::new(), false);
+        assert_eq!((out.mark(&row(false)), row(false).objects()), ("FAIL".to_owned(), true));
+        assert_eq!((out.mark(&row(true)), row(true).objects()), ("--  ".to_owned(), false));
     }
 
     #[test]

@@ -2,17 +2,12 @@
 
 mod outcome;
 
-use std::ops::Deref;
-
 use attested_client::Error as ClientError;
 use outcome::{Accepted, Refused};
 use serde::{Serialize, Serializer};
-use snp_evidence::{CheckOutcome, CheckResult, RefusalClass, VerifiedReport};
+use snp_evidence::{CheckOutcome, CheckResult, RefusalClass, ReportFacts};
 
 use crate::exit::Exit;
-
-/// What a judged report says.
-type Facts = <VerifiedReport as Deref>::Target;
 
 /// The check that decides between `trusted` and `genuine`.
 const MEASUREMENT: &str = "measurement";
@@ -76,6 +71,9 @@ pub(crate) struct Judgement {
 pub(crate) struct Row {
     pub(crate) id: String,
     pub(crate) result: CheckResult,
+    /// It failed for an earlier check's sake, and says nothing of its own.
+    #[serde(skip)]
+    pub(crate) unjudged: bool,
     pub(crate) observed: String,
     pub(crate) expected: String,
     pub(crate) source: String,
@@ -148,6 +146,7 @@ pub(crate) fn of_client_error(error: &ClientError) -> Judgement {
     let row = Row {
         id: id.to_owned(),
         result: CheckResult::Fail,
+        unjudged: false,
         observed: error.to_string(),
         expected: "evidence for this connection".to_owned(),
         source: "this connection".to_owned(),
@@ -183,6 +182,13 @@ fn fix_of(error: &ClientError) -> &'static str {
     }
 }
 
+impl Row {
+    /// Whether this check saw for itself that something is wrong.
+    pub(crate) fn objects(&self) -> bool {
+        self.result == CheckResult::Fail && !self.unjudged
+    }
+}
+
 impl Judgement {
     pub(crate) fn exit_code(&self) -> u8 {
         self.exit as u8
@@ -214,10 +220,11 @@ fn refused(refusal: &impl Refused, context: Context) -> Judgement {
 }
 
 /// Core and channel hold; whether that is the right software only a policy can say.
-fn without_policy(checks: &[CheckOutcome], facts: Option<&Facts>, context: Context) -> Judgement {
+fn without_policy(checks: &[CheckOutcome], facts: Option<&ReportFacts>, context: Context) -> Judgement {
     let absent = Row {
         id: POLICY_ABSENT.to_owned(),
         result: CheckResult::Fail,
+        unjudged: false,
         observed: "no policy was given".to_owned(),
         expected: "--policy FILE".to_owned(),
         source: "policy".to_owned(),
@@ -247,6 +254,7 @@ fn rows(checks: &[CheckOutcome], context: Context) -> Vec<Row> {
     let row = |check: &CheckOutcome| Row {
         id: check.id.to_owned(),
         result: check.result,
+        unjudged: check.unjudged.is_some(),
         observed: check.observed.clone(),
         expected: check.expected.clone(),
         source: source(check.source).to_owned(),
@@ -256,7 +264,7 @@ fn rows(checks: &[CheckOutcome], context: Context) -> Vec<Row> {
 }
 
 impl Report {
-    fn of(facts: &Facts) -> Self {
+    fn of(facts: &ReportFacts) -> Self {
         Self {
             product: facts.product().to_string(),
             version: facts.version(),

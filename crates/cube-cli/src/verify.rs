@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use snp_evidence::{
-    Binder, BindingType, Bundle, Endorsements, Evidence, EvidenceFormat, Expectation, PUBLIC_LISTENER,
-    Policy, Purpose, TrustRoots, UnixTime,
+    Binder, BindingType, Endorsements, Evidence, EvidenceFormat, Expectation, PUBLIC_LISTENER, Purpose,
+    TrustRoots,
 };
 
 use crate::{
@@ -12,17 +12,10 @@ use crate::{
     ask::ask,
     azure,
     failure::Failure,
-    input, observe, table,
-    verdict::{self, Context, Judgement, Scope},
+    input, table,
+    verdict::{self, Judgement, Scope},
+    yardstick::{Yardstick, says_simulated},
 };
-
-/// What to judge with.
-pub(crate) struct Yardstick {
-    pub(crate) roots: TrustRoots,
-    pub(crate) policy: Policy,
-    pub(crate) policy_given: bool,
-    pub(crate) now: UnixTime,
-}
 
 pub(crate) async fn run(args: VerifyArgs) -> Result<u8, Failure> {
     let judgement = match judge(&args).await {
@@ -45,7 +38,7 @@ async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
             "--ca and --timeout go with a URL: nothing stored has a server".to_owned(),
         ));
     }
-    let yardstick = yardstick(args)?;
+    let yardstick = Yardstick::of(args)?;
     if let Some(folder) = &args.azure {
         return azure::judge(folder, args, &yardstick);
     }
@@ -64,15 +57,6 @@ async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
             Err(Failure::Usage("give URL, --bundle, --azure, or --report with --certs".to_owned()))
         }
     }
-}
-
-fn yardstick(args: &VerifyArgs) -> Result<Yardstick, Failure> {
-    Ok(Yardstick {
-        roots: input::roots(&args.roots)?,
-        policy: args.policy.as_deref().map_or_else(observe::policy, input::policy)?,
-        policy_given: args.policy.is_some(),
-        now: args.at.unwrap_or_else(input::now),
-    })
 }
 
 fn bundle(bytes: &[u8], expectation: &Expectation, scope: Scope, with: &Yardstick) -> Judgement {
@@ -98,18 +82,6 @@ pub(crate) fn stored(report: &Path, certs: &Path, roots: &TrustRoots) -> Result<
     azure::is_not_meant(&bytes, report)?;
     let bare = Evidence { format, report: bytes, endorsements: Endorsements::default() };
     collateral::complete(bare, Some(certs)).map_err(|e| Failure::Usage(e.to_string()))
-}
-
-impl Yardstick {
-    pub(crate) fn context(&self, scope: Scope, simulated: bool) -> Context {
-        let simulated_allowed = self.roots.is_simulated();
-        Context { scope, simulated, simulated_allowed, policy_given: self.policy_given }
-    }
-}
-
-/// Whether the bundle says of itself that a simulator made it. Only ever lowers a verdict.
-pub(crate) fn says_simulated(bundle: &[u8]) -> bool {
-    Bundle::parse(bundle).is_ok_and(|bundle| bundle.evidence().format == EvidenceFormat::SimulatedAmdSevSnp)
 }
 
 /// What the user's side of the saved connection knows.

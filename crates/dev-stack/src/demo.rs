@@ -17,7 +17,7 @@ use clap::Args;
 use service_runtime::{CancellationToken, SystemClock, shutdown_on_signals};
 
 use crate::{
-    files::{Files, Role},
+    files::{Files, Service},
     prepare::{self, new_root, prepare},
     process::Stack,
 };
@@ -111,16 +111,16 @@ impl Demo {
                 () = shutdown.cancelled() => return Ok(()),
                 _ = tick.tick() => {}
             }
-            if let Some((role, status)) = self.stack.ended()? {
-                text::ended(&self, role, status);
-                ensure!(role == Role::Attestation, "the demo cannot go on without {}", role.service());
+            if let Some((service, status)) = self.stack.ended()? {
+                text::ended(&self, service, status);
+                ensure!(service == Service::Attestation, "the demo cannot go on without {}", service.name());
                 self.watch_the_door();
             }
         }
     }
 
     fn watch_the_door(&mut self) {
-        match self.stack.wait_for(Role::Gateway, LAPSED, Duration::from_secs(20)) {
+        match self.stack.wait_for(Service::Gateway, LAPSED, Duration::from_secs(20)) {
             Ok(()) => text::door_is_shut(self),
             Err(error) => text::progress(&format!("{error:#}")),
         }
@@ -172,7 +172,7 @@ fn end_with_stdin(shutdown: CancellationToken) {
 
 /// `wanted`, or the next free port after it.
 fn free(wanted: SocketAddr) -> Result<SocketAddr> {
-    // Three apart, so that the three do not take each other's.
+    // In steps of ten: the three differ in their last digit, so none takes another's.
     let candidates = (0..100).map(|step| SocketAddr::new(wanted.ip(), wanted.port() + step * 10));
     let mut free = candidates.filter(|address| TcpListener::bind(address).is_ok());
     free.next().with_context(|| format!("no free port from {} on", wanted.port()))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// One of the three services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
+pub enum Service {
     /// attestation-svc.
     Attestation,
     /// inference-gateway.
@@ -13,12 +13,12 @@ pub enum Role {
     Adapter,
 }
 
-impl Role {
+impl Service {
     /// In the order in which an operator would start them.
     pub const ALL: [Self; 3] = [Self::Attestation, Self::Gateway, Self::Adapter];
 
     /// Name of the shipped service.
-    pub fn service(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Attestation => "attestation-svc",
             Self::Gateway => "inference-gateway",
@@ -80,13 +80,13 @@ impl Files {
     }
 
     /// A service's own configuration.
-    pub fn config(&self, role: Role) -> PathBuf {
-        self.folder.join(format!("{}.toml", role.service()))
+    pub fn config(&self, service: Service) -> PathBuf {
+        self.folder.join(format!("{}.toml", service.name()))
     }
 
     /// What a service wrote to stderr.
-    pub fn log(&self, role: Role) -> PathBuf {
-        self.folder.join(format!("{}.log", role.service()))
+    pub fn log(&self, service: Service) -> PathBuf {
+        self.folder.join(format!("{}.log", service.name()))
     }
 
     /// The CVM's CA as shown on the public listener, for stock clients; `cube verify` vouches for it.

@@ -6,15 +6,15 @@
 //! root that lives 24 hours, policies, and a configuration per service. [`Stack`]
 //! starts, stops and kills the processes. `dev-stack demo` shows the whole.
 
+mod args;
 pub mod demo;
 mod files;
 mod platform;
 mod prepare;
 mod process;
-mod service;
 
-pub use files::{Files, Role};
+pub use args::{MachineArgs, RootArgs, load_roots};
+pub use files::{Files, Service};
 pub use platform::SimulatedPlatform;
 pub use prepare::{Options, new_root, prepare};
-pub use process::{LogLine, Stack};
-pub use service::{MachineArgs, RootArgs, load_roots};
+pub use process::Stack;

@@ -23,11 +23,6 @@ impl SimulatedPlatform {
             guest: Guest::from_json(&read(guest)?)?,
         })
     }
-
-    /// A machine already in memory.
-    pub fn new(processor: SecureProcessor, guest: Guest) -> Self {
-        Self { processor, guest }
-    }
 }
 
 impl Platform for SimulatedPlatform {

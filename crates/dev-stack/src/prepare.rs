@@ -7,12 +7,12 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result};
-use aws_lc_rs::digest::{SHA256, digest};
-use service_runtime::{BackendAddress, Clock};
+use anyhow::{Context, Result, anyhow};
+use service_runtime::{BackendAddress, Clock, MeasuredConfig};
+use snp_evidence::Policy;
 use snp_simulator::{ChipSpec, Guest, Product, SimulatedRoot};
 
-use crate::files::{Files, Role};
+use crate::files::{Files, Service};
 
 /// What differs between runs.
 #[derive(Debug, Clone)]
@@ -63,14 +63,15 @@ pub fn prepare(folder: &Path, options: &Options, root: &SimulatedRoot) -> Result
     write(&files.root(), root.root_pem())?;
     let policy = policy_text(None);
     write(&files.policy(), &policy)?;
-    let measured = measured_text(options, &policy);
+    let measured = measured_text(options, &Policy::parse(policy.as_bytes())?.sha256());
     write(&files.measured(), &measured)?;
-    let host_data = sha256(measured.as_bytes());
+    let refused = |problems| anyhow!("the measured configuration is refused:{problems}");
+    let host_data = *MeasuredConfig::parse(measured.as_bytes()).map_err(refused)?.sha256();
     write(&files.client_policy(), policy_text(Some(&host_data)))?;
     let guest = Guest { measurement: MEASUREMENT, host_data, ..Guest::default() };
     write(&files.guest(), guest.to_json())?;
-    for role in Role::ALL {
-        write(&files.config(role), config_text(role, options))?;
+    for service in Service::ALL {
+        write(&files.config(service), config_text(service, options))?;
     }
     Ok(files)
 }
@@ -85,12 +86,6 @@ fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text.as_ref())).with_context(|| path.display().to_string())
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    out
 }
 
 /// The CVM's own policy cannot pin HOST_DATA, whose digest covers this policy's; the services compare
@@ -119,9 +114,9 @@ fn policy_text(host_data: Option<&[u8; 32]>) -> String {
 const OWN_PRODUCT: &str = "allow = \"any\"\nreason = \"the simulated root vouches for one chip alone\"";
 const OTHER_PRODUCT: &str = "allow = \"chips\"\nchips = []";
 
-fn measured_text(options: &Options, policy: &str) -> String {
+fn measured_text(options: &Options, policy: &[u8; 32]) -> String {
     let uid = nix::unistd::getuid();
-    let policy = hex::encode(sha256(policy.as_bytes()));
+    let policy = hex::encode(policy);
     let backend_uid = backend_uid(&options.backend).unwrap_or(uid.as_raw());
     let (kind, address, ip) = (&options.backend_kind, &options.backend, options.gateway.ip());
     format!(
@@ -140,12 +135,12 @@ fn backend_uid(backend: &BackendAddress) -> Option<u32> {
     }
 }
 
-fn config_text(role: Role, options: &Options) -> String {
+fn config_text(service: Service, options: &Options) -> String {
     let common = "measured = \"measured.toml\"\npolicy = \"policy.toml\"\nrun_dir = \"run\"\n";
-    let own = match role {
-        Role::Attestation => format!("listen = \"{}\"\n", options.attestation),
-        Role::Adapter => format!("listen = \"{}\"\n", options.adapter),
-        Role::Gateway => format!(
+    let own = match service {
+        Service::Attestation => format!("listen = \"{}\"\n", options.attestation),
+        Service::Adapter => format!("listen = \"{}\"\n", options.adapter),
+        Service::Gateway => format!(
             "listen = \"{}\"\nattestation_svc = \"{}\"\nadapter = \"{}\"\naccess = \"anonymous\"\n",
             options.gateway, options.attestation, options.adapter
         ),

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     time::{Duration, Instant},
 };
 
@@ -16,39 +16,36 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::files::{Files, Role};
+use crate::files::{Files, Service};
 
 /// The processes of one run. Dropping it kills them.
 #[derive(Debug)]
 pub struct Stack {
     files: Files,
     binaries: PathBuf,
-    running: BTreeMap<Role, Running>,
+    running: BTreeMap<Service, Running>,
 }
 
 #[derive(Debug)]
 struct Running {
     child: Child,
-    lines: Receiver<LogLine>,
+    /// What it wrote to stderr, a line each; JSON once its logs are set up.
+    lines: Receiver<String>,
 }
 
-/// One line that a service wrote to stderr; JSON once its logs are set up.
-pub type LogLine = String;
+/// Lines that are kept for somebody to wait for; beyond them they are in the log's file alone.
+const LINES: usize = 10_000;
 
 impl Stack {
     /// Uses the mains beside the running program, where cargo put them all.
     pub fn new(files: Files) -> Result<Self> {
-        let program = std::env::current_exe()?;
-        let folder = program.parent().context("no folder")?;
+        let running = std::env::current_exe()?;
+        let folder = running.parent().context("no folder")?;
         // Tests and examples live one folder deeper.
         let deeper = folder.ends_with("deps") || folder.ends_with("examples");
-        let folder = if deeper { folder.parent().context("no folder")? } else { folder };
-        Self::with_binaries(files, folder.to_owned())
-    }
-
-    fn with_binaries(files: Files, binaries: PathBuf) -> Result<Self> {
-        for role in Role::ALL {
-            let path = binaries.join(program(role));
+        let binaries = if deeper { folder.parent().context("no folder")? } else { folder }.to_owned();
+        for service in Service::ALL {
+            let path = binaries.join(program(service));
             if !path.exists() {
                 bail!("{} is missing; run `cargo build --workspace --bins`", path.display());
             }
@@ -62,11 +59,11 @@ impl Stack {
     }
 
     /// Starts a service on the simulated machine.
-    pub fn start(&mut self, role: Role) -> Result<()> {
-        let mut command = Command::new(self.binaries.join(program(role)));
-        command.arg("--config").arg(self.files.config(role));
+    pub fn start(&mut self, service: Service) -> Result<()> {
+        let mut command = Command::new(self.binaries.join(program(service)));
+        command.arg("--config").arg(self.files.config(service));
         command.arg("--simulated-root").arg(self.files.root());
-        if role == Role::Attestation {
+        if service == Service::Attestation {
             command.arg("--machine").arg(self.files.machine()).arg("--guest").arg(self.files.guest());
         }
         let mut child = command
@@ -74,26 +71,26 @@ impl Stack {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("{} cannot be started", program(role)))?;
-        let lines = follow(&mut child, self.files.log(role))?;
-        self.running.insert(role, Running { child, lines });
+            .with_context(|| format!("{} cannot be started", program(service)))?;
+        let lines = follow(&mut child, self.files.log(service))?;
+        self.running.insert(service, Running { child, lines });
         Ok(())
     }
 
     /// Starts all three and waits until the gateway serves.
     pub fn start_all(&mut self, limit: Duration) -> Result<()> {
-        for role in Role::ALL {
-            self.start(role)?;
+        for service in Service::ALL {
+            self.start(service)?;
         }
-        self.wait_for(Role::Adapter, SERVING, limit)?;
-        self.wait_for(Role::Gateway, SERVING, limit)
+        self.wait_for(Service::Adapter, SERVING, limit)?;
+        self.wait_for(Service::Gateway, SERVING, limit)
     }
 
     /// Waits for a log line with `text`; an error shows how the service ended, or its last line.
-    pub fn wait_for(&mut self, role: Role, text: &str, limit: Duration) -> Result<()> {
+    pub fn wait_for(&mut self, service: Service, text: &str, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
         let running =
-            self.running.get(&role).with_context(|| format!("{} is not running", role.service()))?;
+            self.running.get(&service).with_context(|| format!("{} is not running", service.name()))?;
         let mut seen = Vec::new();
         loop {
             match running.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -104,47 +101,47 @@ impl Stack {
                         RecvTimeoutError::Timeout => format!("did not say {text} within {limit:?}"),
                         RecvTimeoutError::Disconnected => format!("ended before it said {text}"),
                     };
-                    bail!("{} {what}:\n{}", role.service(), seen.join("\n"))
+                    bail!("{} {what}:\n{}", service.name(), seen.join("\n"))
                 }
             }
         }
     }
 
     /// Process id of a running service.
-    pub fn pid(&self, role: Role) -> Option<u32> {
-        self.running.get(&role).map(|running| running.child.id())
+    pub fn pid(&self, service: Service) -> Option<u32> {
+        self.running.get(&service).map(|running| running.child.id())
     }
 
     /// Sends a signal.
-    pub fn signal(&self, role: Role, signal: Signal) -> Result<()> {
-        let pid = self.pid(role).with_context(|| format!("{} is not running", role.service()))?;
+    pub fn signal(&self, service: Service, signal: Signal) -> Result<()> {
+        let pid = self.pid(service).with_context(|| format!("{} is not running", service.name()))?;
         Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
     }
 
     /// `kill -9`, and waits for the end.
-    pub fn kill(&mut self, role: Role) -> Result<ExitStatus> {
-        self.signal(role, Signal::SIGKILL)?;
-        self.wait(role)
+    pub fn kill(&mut self, service: Service) -> Result<ExitStatus> {
+        self.signal(service, Signal::SIGKILL)?;
+        self.wait(service)
     }
 
     /// Waits for a service to end by itself.
-    pub fn wait(&mut self, role: Role) -> Result<ExitStatus> {
+    pub fn wait(&mut self, service: Service) -> Result<ExitStatus> {
         let running =
-            self.running.get_mut(&role).with_context(|| format!("{} is not running", role.service()))?;
+            self.running.get_mut(&service).with_context(|| format!("{} is not running", service.name()))?;
         let status = running.child.wait()?;
         // Its last lines may still be on their way to the log's file.
         running.lines.iter().for_each(drop);
-        self.running.remove(&role);
+        self.running.remove(&service);
         Ok(status)
     }
 
     /// The service whose process has ended, if any has.
-    pub fn ended(&mut self) -> Result<Option<(Role, ExitStatus)>> {
-        for (role, running) in &mut self.running {
+    pub fn ended(&mut self) -> Result<Option<(Service, ExitStatus)>> {
+        for (service, running) in &mut self.running {
             if let Some(status) = running.child.try_wait()? {
-                let role = *role;
-                self.running.remove(&role);
-                return Ok(Some((role, status)));
+                let service = *service;
+                self.running.remove(&service);
+                return Ok(Some((service, status)));
             }
         }
         Ok(None)
@@ -164,20 +161,20 @@ impl Drop for Stack {
 /// What gateway and adapter log once their port answers.
 const SERVING: &str = "\"serving\"";
 
-fn program(role: Role) -> String {
-    format!("sim-{}", role.service())
+fn program(service: Service) -> String {
+    format!("sim-{}", service.name())
 }
 
 /// Copies a service's log to its file and hands each line on.
-fn follow(child: &mut Child, log: PathBuf) -> Result<Receiver<LogLine>> {
+fn follow(child: &mut Child, log: PathBuf) -> Result<Receiver<String>> {
     let stderr = child.stderr.take().context("no stderr")?;
     let mut file = fs::OpenOptions::new().create(true).append(true).open(log)?;
-    let (send, lines) = channel();
+    let (send, lines) = sync_channel(LINES);
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             // Neither a full disk nor a reader that left may block the service.
             drop(writeln!(file, "{line}"));
-            drop(send.send(line));
+            drop(send.try_send(line));
         }
     });
     Ok(lines)

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dev_stack::{Options, Role as Service, Stack, new_root, prepare};
+use dev_stack::{Options, Service, Stack, new_root, prepare};
 use e2e::bench::{Report, failed, median};
 use futures_util::{StreamExt, stream::BoxStream};
 use health_gate::{

@@ -19,7 +19,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use dev_stack::Role;
+use dev_stack::Service;
 use serde_json::{Deserializer, Value, json};
 
 use crate::rig::{Rig, program};
@@ -79,8 +79,8 @@ fn lapse(rig: &mut Rig, grpcurl: &Grpcurl) {
     let mut told = BufReader::new(watch.stdout.take().unwrap()).lines();
     let mut next = || told.by_ref().map_while(Result::ok).find(|line| line.contains("status"));
     let before = next();
-    rig.blocking(|rig| rig.stack.kill(Role::Attestation)).unwrap();
-    rig.wait_for(Role::Gateway, "lapsed");
+    rig.blocking(|rig| rig.stack.kill(Service::Attestation)).unwrap();
+    rig.wait_for(Service::Gateway, "lapsed");
     case("health-watch-tells-the-lapse", watched(before, rig.blocking(|_| next())));
     rig.blocking(|_| end(&mut watch));
 
@@ -93,9 +93,9 @@ fn lapse(rig: &mut Rig, grpcurl: &Grpcurl) {
         case("health-while-lapsed", says(&health, "NOT_SERVING"));
     });
 
-    rig.stack.start(Role::Attestation).unwrap();
-    for role in [Role::Gateway, Role::Adapter] {
-        rig.wait_for(role, "lease is live");
+    rig.stack.start(Service::Attestation).unwrap();
+    for service in [Service::Gateway, Service::Adapter] {
+        rig.wait_for(service, "lease is live");
     }
     rig.blocking(|_| case("former-ca-is-refused-after-a-restart", stranger(grpcurl)));
     let renewed = Grpcurl { ca: Some(rig.trusted_ca()), ..grpcurl.clone() };

@@ -37,7 +37,7 @@ pub enum Callers {
 
 /// What the table says of one listener's methods. A cheap handle.
 #[derive(Debug, Clone)]
-pub struct Access(Arc<Inner>);
+pub struct Methods(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -46,15 +46,15 @@ struct Inner {
 }
 
 /// Lets a request on to its method, or refuses it with its body unread.
-pub(crate) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(methods): State<Methods>, request: Request, next: Next) -> Response {
     let connection = request.extensions().get::<Arc<Connection>>();
-    match access.admit(connection.map(AsRef::as_ref), request.uri().path()) {
+    match methods.admit(connection.map(AsRef::as_ref), request.uri().path()) {
         Ok(()) => next.run(request).await,
         Err(status) => status.into_http(),
     }
 }
 
-impl Access {
+impl Methods {
     pub(crate) fn new(callers: Callers, services: &[&str]) -> Self {
         Self(Arc::new(Inner { callers, methods: entries(services, method) }))
     }

@@ -15,6 +15,6 @@ mod health;
 mod reflection;
 mod surface;
 
-pub use guard::{Access, Callers, unknown_method};
+pub use guard::{Callers, Methods, unknown_method};
 pub use health::Serving;
 pub use surface::{EVERYWHERE, Surface, health};

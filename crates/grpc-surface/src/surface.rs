@@ -13,7 +13,7 @@ use tower::Service;
 use tracing::error;
 
 use crate::{
-    guard::{Access, Callers, guard, unknown_method},
+    guard::{Callers, Methods, guard, unknown_method},
     health::{Health, Serving},
     reflection,
 };
@@ -52,11 +52,11 @@ impl Surface {
     /// The routes, with health and both versions of reflection, behind the guard; and what the table says
     /// of them. Everything else is an unknown method; a router that merges this one may give it another
     /// fallback.
-    pub fn finish(self, serving: Serving) -> (Router, Access) {
+    pub fn finish(self, serving: Serving) -> (Router, Methods) {
         let mut services = self.services.clone();
         services.extend(EVERYWHERE);
         services.sort_unstable();
-        let access = Access::new(self.callers, &services);
+        let methods = Methods::new(self.callers, &services);
         let health = Health::new(serving, &services);
         let mut surface = self.serve(HealthServer::new(health).max_decoding_message_size(MAX_QUESTION));
         match reflection::servers(&services) {
@@ -64,7 +64,7 @@ impl Surface {
             Err(error) => error!(%error, "a defect: this listener has no reflection"),
         }
         let router = surface.router.fallback(async || unknown_method().into_http::<Body>());
-        (router.layer(from_fn_with_state(access.clone(), guard)), access)
+        (router.layer(from_fn_with_state(methods.clone(), guard)), methods)
     }
 }
 

@@ -9,7 +9,10 @@ mod server;
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -113,35 +116,46 @@ impl<S> fmt::Debug for Guarded<S> {
 #[derive(Debug)]
 struct Attachment {
     permit: AttachedPermit,
-    peer: SpiffeId,
-    epoch: u64,
-    trust: watch::Receiver<Arc<Trust>>,
+    /// Of the newest token.
+    epoch: Arc<AtomicU64>,
 }
 
 impl Attachment {
     fn new(holder: &Holder, peer: &Peer, token: &str) -> Result<Self, Status> {
         let own = holder.gate().permit()?;
         let (epoch, deadline) = judge(holder, peer, token)?;
-        let permit = AttachedPermit { peer: Term::until(deadline, Arc::clone(holder.clock())), own };
-        Ok(Self { permit, peer: peer.identity.clone(), epoch, trust: holder.trust() })
+        let term = Term::until(deadline, Arc::clone(holder.clock()));
+        let epoch = Arc::new(AtomicU64::new(epoch));
+        let identity = peer.identity.clone();
+        holder.tracker().spawn(watch_over(Arc::clone(&term), identity, Arc::clone(&epoch), holder.trust()));
+        Ok(Self { permit: AttachedPermit { peer: term, own }, epoch })
     }
 
     fn renew(&mut self, holder: &Holder, peer: &Peer, token: &str) -> Result<(), Status> {
         let (epoch, deadline) = judge(holder, peer, token)?;
-        self.epoch = epoch;
+        self.epoch.store(epoch, Ordering::Release);
         if self.permit.peer.set_deadline(deadline) { Ok(()) } else { Err(not_attached()) }
     }
 
     /// Resolves when the attachment is void: the peer's token has ended or was revoked, the own lease
     /// is over, or there is a new trust epoch.
-    async fn over(&mut self) -> Status {
-        let (epoch, peer) = (self.epoch, &self.peer);
-        tokio::select! {
-            () = self.permit.peer.watch() => {}
-            () = self.permit.own.lapsed() => {}
-            _ = self.trust.wait_for(|trust| trust.least.of(peer) > epoch) => self.permit.peer.end(),
-        }
+    async fn over(&self) -> Status {
+        self.permit.lapsed().await;
         self.permit.check().err().unwrap_or_else(not_attached)
+    }
+}
+
+/// Ends `term` with the peer's token, or as soon as that is revoked. A task of its own: a peer that
+/// leaves its answers unread keeps everything else of its `Attach` from being polled.
+async fn watch_over(
+    term: Arc<Term>,
+    peer: SpiffeId,
+    epoch: Arc<AtomicU64>,
+    mut trust: watch::Receiver<Arc<Trust>>,
+) {
+    tokio::select! {
+        () = term.watch() => {}
+        _ = trust.wait_for(|trust| trust.least.of(&peer) > epoch.load(Ordering::Acquire)) => term.end(),
     }
 }
 
@@ -153,9 +167,10 @@ impl Drop for Attachment {
 
 /// The token's epoch, and its end on the boot clock, counted from when a token as new first came.
 fn judge(holder: &Holder, peer: &Peer, token: &str) -> Result<(u64, std::time::Duration), Status> {
-    let (clock, trust) = (holder.clock(), holder.trust());
-    let (now, unix) = (clock.boot(), clock.unix());
-    let token = trust.borrow().peer_token(token, peer, unix).map_err(token_refused)?;
+    let (now, unix) = (holder.clock().boot(), holder.clock().unix());
+    // Judged outside the lock: a signature takes long, and a revocation must not wait for it.
+    let trust = Arc::clone(&holder.trust().borrow());
+    let token = trust.peer_token(token, peer, unix).map_err(token_refused)?;
     let end = holder.shown().end(&peer.spki, token.claims().iat, now + token.remaining(unix));
     if end <= now {
         return Err(token_refused(TokenError::Expired));

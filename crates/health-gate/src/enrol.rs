@@ -254,7 +254,7 @@ pub enum EnrolError {
     #[error("the connection to attestation-svc failed: {0}")]
     Http(#[from] hyper::Error),
     /// attestation-svc refused, with a reason of its own (`IDENTITY_IN_USE`, …), or the stream broke.
-    #[error("attestation-svc answered {}: {}", reason(.0), .0.message())]
+    #[error("attestation-svc answered {}: {}", proto::reason_or_code(.0), .0.message())]
     Refused(#[from] Status),
     /// No answer in time.
     #[error("attestation-svc did not answer {0} within {1:?}")]
@@ -330,8 +330,4 @@ impl EnrolError {
             | Self::Key(_) => None,
         }
     }
-}
-
-fn reason(status: &Status) -> String {
-    proto::reason_of(status).unwrap_or_else(|| format!("{:?}", status.code()))
 }

@@ -58,7 +58,8 @@ impl Gate {
 
     /// Resolves when the gate shuts; at once where it is shut.
     pub async fn lapsed(&self) {
-        self.shared.term.load().over().await;
+        let over = self.shared.term.load().over();
+        over.await;
     }
 
     /// Whether the gate is open, and every change of it (health services report this).
@@ -74,6 +75,7 @@ impl Gate {
     /// Opens, or stays open, until `deadline` on the boot clock; shuts where that has come. After a
     /// lapse this starts a new lease: permits of the old one stay void.
     pub(crate) fn open_until(&self, deadline: Duration) {
+        self.note_lapse();
         if deadline <= self.shared.clock.boot() {
             return self.close();
         }
@@ -95,19 +97,25 @@ impl Gate {
         let mut open = self.shared.open.subscribe();
         loop {
             self.shared.term.load_full().watch().await;
-            self.shared.open.send_if_modified(|open| {
-                let lapsed = *open && !self.is_open();
-                *open &= !lapsed;
-                if lapsed {
-                    self.shared.lapses.fetch_add(1, Ordering::Relaxed);
-                    warn!("the health lease has lapsed; nothing is served");
-                }
-                lapsed
-            });
+            self.note_lapse();
             if !self.is_open() && open.wait_for(|open| *open).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Counts and tells a lapse once, whoever sees it first: after a jump of the clock that may be an
+    /// answer that opens the gate anew.
+    fn note_lapse(&self) {
+        self.shared.open.send_if_modified(|open| {
+            let lapsed = *open && !self.is_open();
+            *open &= !lapsed;
+            if lapsed {
+                self.shared.lapses.fetch_add(1, Ordering::Relaxed);
+                warn!("the health lease has lapsed; nothing is served");
+            }
+            lapsed
+        });
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -28,7 +28,7 @@ use crate::{
     random::Backoff,
     session::{OwnToken, Session},
     shown::Shown,
-    start_error::{StartError, refused},
+    start_error::StartError,
     trust::Trust,
 };
 
@@ -66,15 +66,15 @@ pub struct Holder {
     _alive: Arc<DropGuard>,
 }
 
-struct Shared {
-    gate: Gate,
+pub(crate) struct Shared {
+    pub(crate) gate: Gate,
     material: Material,
     listeners: ArcSwap<BTreeMap<String, ServerTls>>,
     trust: watch::Sender<Arc<Trust>>,
     token: watch::Sender<OwnToken>,
-    epoch: watch::Sender<u64>,
+    pub(crate) epoch: watch::Sender<u64>,
     shown: Shown,
-    enrolments: AtomicU64,
+    pub(crate) enrolments: AtomicU64,
     clock: Arc<dyn Clock>,
     tracker: TaskTracker,
 }
@@ -91,7 +91,7 @@ pub async fn start(
     let first = shutdown.run_until_cancelled(first_session(&enroller, start_timeout));
     let (session, token) = first.await.ok_or(StartError::Stopped)??;
     let shared = Arc::new(Shared::new(&enroller, &session, token.clone()));
-    shared.adopt(&session, token).map_err(refused)?;
+    shared.adopt(&session, token).map_err(StartError::Refused)?;
 
     let given_up = CancellationToken::new();
     let end = end(shutdown, kept, given_up.clone());
@@ -125,7 +125,7 @@ async fn first_session(enroller: &Enroller, limit: Duration) -> Result<(Session,
     loop {
         match timeout_at(until, Box::pin(Session::establish(enroller, None))).await {
             Ok(Ok(session)) => return Ok(session),
-            Ok(Err(error)) if error.exit().is_some() => return Err(refused(error)),
+            Ok(Err(error)) if error.exit().is_some() => return Err(StartError::Refused(error)),
             Ok(Err(error)) => last = Some(error),
             Err(_) => {}
         }
@@ -305,8 +305,9 @@ impl Holder {
         self.shared.trust.borrow().identity.clone()
     }
 
-    pub(crate) fn enrolments(&self) -> u64 {
-        self.shared.enrolments.load(Ordering::Relaxed)
+    /// What a holder is made of, for those who look at it and must not keep its lease.
+    pub(crate) fn watched(&self) -> Weak<Shared> {
+        Arc::downgrade(&self.shared)
     }
 
     pub(crate) fn trust(&self) -> watch::Receiver<Arc<Trust>> {

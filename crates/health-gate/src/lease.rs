@@ -6,15 +6,15 @@
 use std::{collections::VecDeque, time::Duration};
 
 /// Between two heartbeats.
-pub const HEARTBEAT: Duration = Duration::from_secs(5);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// From sending the last heartbeat that was answered to the lapse.
-pub const LAPSE: Duration = Duration::from_secs(15);
+pub(crate) const LAPSE: Duration = Duration::from_secs(15);
 /// From requesting a token to requesting the next.
-pub const TOKEN_EVERY: Duration = Duration::from_secs(30);
+pub(crate) const TOKEN_EVERY: Duration = Duration::from_secs(30);
 
 /// The lease of one `Lease` stream. Times are the boot clock's.
 #[derive(Debug, Default)]
-pub struct Lease {
+pub(crate) struct Lease {
     last_sequence: u64,
     first_sent: Option<Duration>,
     last_sent: Option<Duration>,
@@ -41,29 +41,29 @@ struct Token {
 
 /// A heartbeat to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     /// Counts from 1.
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// Asks for a token, where present.
-    pub token_nonce: Option<[u8; 32]>,
+    pub(crate) token_nonce: Option<[u8; 32]>,
 }
 
 /// An answer as received.
 #[derive(Debug, Clone, Copy)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The heartbeat that it answers.
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// The health epoch now.
-    pub epoch: u64,
+    pub(crate) epoch: u64,
     /// The holder's tokens of earlier epochs are void.
-    pub min_epoch: u64,
+    pub(crate) min_epoch: u64,
     /// Whether a token came with it.
-    pub has_token: bool,
+    pub(crate) has_token: bool,
 }
 
 /// What an answer means.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Answered {
+pub(crate) enum Answered {
     /// The heartbeat was answered before, or given up; nothing changes.
     Late,
     /// The lease counts from this heartbeat.
@@ -74,11 +74,11 @@ pub enum Answered {
 
 /// The request that a token answers.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Grant {
+pub(crate) struct Grant {
     /// Nonce of the request.
-    pub nonce: [u8; 32],
+    pub(crate) nonce: [u8; 32],
     /// When it was sent.
-    pub requested_at: Duration,
+    pub(crate) requested_at: Duration,
 }
 
 /// An answer that no honest attestation-svc gives. The stream is of no use any more.
@@ -107,12 +107,12 @@ pub enum LeaseError {
 
 impl Lease {
     /// A lease of another stream of the same attestation-svc, which has already told `min_epoch`.
-    pub fn following(min_epoch: u64) -> Self {
+    pub(crate) fn following(min_epoch: u64) -> Self {
         Self { epoch: min_epoch, min_epoch, ..Self::default() }
     }
 
     /// When the next heartbeat is due.
-    pub fn next_due(&self) -> Duration {
+    pub(crate) fn next_due(&self) -> Duration {
         match self.last_sent {
             None => Duration::ZERO,
             // A void token is replaced without waiting for the beat, at most once per second.
@@ -122,12 +122,12 @@ impl Lease {
     }
 
     /// When nobody has answered for so long that the stream is of no use.
-    pub fn silent_at(&self) -> Duration {
+    pub(crate) fn silent_at(&self) -> Duration {
         self.alive_since.or(self.first_sent).map_or(Duration::MAX, |at| at + LAPSE)
     }
 
     /// The heartbeat to send at `now`; `nonce` is used where a token is wanted.
-    pub fn heartbeat(&mut self, now: Duration, nonce: [u8; 32]) -> Heartbeat {
+    pub(crate) fn heartbeat(&mut self, now: Duration, nonce: [u8; 32]) -> Heartbeat {
         self.last_sequence += 1;
         self.first_sent.get_or_insert(now);
         self.last_sent = Some(now);
@@ -138,7 +138,7 @@ impl Lease {
     }
 
     /// Takes an answer in. Late, lost, repeated and reordered answers prolong nothing.
-    pub fn answered(&mut self, answer: Answer) -> Result<Answered, LeaseError> {
+    pub(crate) fn answered(&mut self, answer: Answer) -> Result<Answered, LeaseError> {
         let Answer { sequence, epoch, min_epoch, has_token } = answer;
         if sequence == 0 || sequence > self.last_sequence {
             return Err(LeaseError::NeverSent { sequence, sent: self.last_sequence });
@@ -161,12 +161,12 @@ impl Lease {
     }
 
     /// Takes in a notice, which answers no heartbeat: it can void the token, and prolongs nothing.
-    pub fn noticed(&mut self, epoch: u64, min_epoch: u64) -> Result<(), LeaseError> {
+    pub(crate) fn noticed(&mut self, epoch: u64, min_epoch: u64) -> Result<(), LeaseError> {
         self.take_epochs(epoch, min_epoch, false)
     }
 
     /// The token for `grant` was verified: it belongs to `epoch` and lives for `life` from its making.
-    pub fn granted(&mut self, grant: &Grant, epoch: u64, life: Duration) {
+    pub(crate) fn granted(&mut self, grant: &Grant, epoch: u64, life: Duration) {
         let token = Token { requested_at: grant.requested_at, ends: grant.requested_at + life, epoch };
         if self.token.as_ref().is_none_or(|held| held.requested_at < token.requested_at) {
             self.token = Some(token);
@@ -175,7 +175,7 @@ impl Lease {
 
     /// When the lease lapses: 15 s after the last answered heartbeat was sent, or when the token
     /// ends, whichever is first. `None` before the first token and while the token is void.
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
         let token = self.token.as_ref().filter(|_| !self.token_is_void())?;
         Some((self.alive_since? + LAPSE).min(token.ends))
     }

@@ -10,11 +10,20 @@
 //!
 //! A permit comes only from an open gate:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0451
 //! let forged = health_gate::ServingPermit { term: Default::default() };
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0277
 //! let forged: health_gate::Gate = Default::default();
+//! ```
+//!
+//! and one for a backend only from both sides' tokens, with the own lease that they were shown under:
+//!
+//! ```compile_fail,E0451
+//! use health_gate::{ServingPermit, attach::AttachedPermit};
+//! fn forge(own: ServingPermit, other: AttachedPermit) -> AttachedPermit {
+//!     AttachedPermit { own, ..other }
+//! }
 //! ```
 
 pub mod attach;
@@ -39,6 +48,6 @@ pub use enrol::EnrolError;
 pub use gate::{Gate, Lapsed, ServingPermit};
 pub use holder::{Holder, HolderConfig, Tokens, start};
 pub use layer::{GateLayer, Gated};
-pub use lease::{Answer, Answered, Grant, HEARTBEAT, Heartbeat, LAPSE, Lease, LeaseError, TOKEN_EVERY};
+pub use lease::LeaseError;
 pub use metrics::LeaseMetrics;
 pub use start_error::StartError;

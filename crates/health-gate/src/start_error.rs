@@ -11,13 +11,8 @@ use crate::enrol::EnrolError;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The evidence, or what it should vouch for, is refused.
-    #[error("{cause}")]
-    Refused {
-        /// What the service ends with.
-        exit: Exit,
-        /// What was refused.
-        cause: EnrolError,
-    },
+    #[error("{0}")]
+    Refused(EnrolError),
     /// No lease in time.
     #[error("no lease from {} within {limit:?}: {last}", socket.display())]
     NoLease {
@@ -40,13 +35,9 @@ impl StartError {
     /// What the service ends with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Refused { exit, .. } => *exit,
+            Self::Refused(cause) => cause.exit().unwrap_or(Exit::Evidence),
             Self::NoLease { .. } | Self::Key(_) => Exit::NoLease,
             Self::Stopped => Exit::Clean,
         }
     }
-}
-
-pub(crate) fn refused(cause: EnrolError) -> StartError {
-    StartError::Refused { exit: cause.exit().unwrap_or(Exit::Evidence), cause }
 }

@@ -180,8 +180,6 @@ impl Server {
 
     async fn tls_connection(self: Arc<Self>, stream: TcpStream, ends: Ends) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let peer = stream.peer_addr()?;
-        let socket = stream.as_fd().try_clone_to_owned()?;
         let recycle = self.recycle_from_now();
         let tls = self.tls.as_ref().and_then(|source| source()).ok_or_else(no_credentials)?;
         let accept = TlsAcceptor::from(tls.config).accept(stream);
@@ -195,9 +193,8 @@ impl Server {
         let http2 = facts.http2;
         let version = if http2 { Version::Http2 } else { Version::Http1 };
         // HTTP/2 is read all the time, and needs no second look.
-        let socket = if http2 { None } else { Some(TcpStream::from_std(socket.into())?) };
-        let connection = connection(Some(peer), Some(facts), None);
-        let serving = self.http(stream, version, connection, recycle, ends);
+        let socket = if http2 { None } else { Some(second_look(stream.get_ref().0)?) };
+        let serving = self.http(stream, version, connection(Some(facts), None), recycle, ends);
         tokio::select! {
             ended = serving => ended,
             () = departure(socket) => Ok(()),
@@ -206,16 +203,15 @@ impl Server {
 
     async fn unix_connection(self: Arc<Self>, stream: UnixStream, ends: Ends) -> io::Result<()> {
         let peer = stream.peer_cred()?;
-        let peer = UnixPeer { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() };
+        let peer = UnixPeer { uid: peer.uid(), pid: peer.pid() };
         let recycle = self.recycle_from_now();
-        self.http(stream, Version::Http2, connection(None, None, Some(peer)), recycle, ends).await
+        self.http(stream, Version::Http2, connection(None, Some(peer)), recycle, ends).await
     }
 
     async fn plaintext_connection(self: Arc<Self>, stream: TcpStream, ends: Ends) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let peer = stream.peer_addr()?;
         let recycle = self.recycle_from_now();
-        self.http(stream, Version::Either, connection(Some(peer), None, None), recycle, ends).await
+        self.http(stream, Version::Either, connection(None, None), recycle, ends).await
     }
 
     /// What was recycled before does not concern a connection; what is from here on, does, the
@@ -327,12 +323,13 @@ async fn answer(
     Ok(response.map(|body| TrackedBody::new(body, in_flight, seen)))
 }
 
-fn connection(
-    peer: Option<std::net::SocketAddr>,
-    tls: Option<TlsFacts>,
-    unix_peer: Option<UnixPeer>,
-) -> Connection {
-    Connection { id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed), peer, tls, unix_peer }
+fn connection(tls: Option<TlsFacts>, unix_peer: Option<UnixPeer>) -> Connection {
+    Connection { id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed), tls, unix_peer }
+}
+
+/// The same socket once more, for [`departure`].
+fn second_look(stream: &TcpStream) -> io::Result<TcpStream> {
+    TcpStream::from_std(stream.as_fd().try_clone_to_owned()?.into())
 }
 
 fn no_credentials() -> io::Error {

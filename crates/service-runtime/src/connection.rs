@@ -1,6 +1,6 @@
 //! What is known of a connection, before any request on it is read.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use rustls::{ServerConfig, ServerConnection};
 use rustls_pki_types::CertificateDer;
@@ -28,8 +28,6 @@ impl fmt::Debug for ServerTls {
 pub struct Connection {
     /// Counts the connections of the process.
     pub id: u64,
-    /// Where it comes from; `None` for a unix socket.
-    pub peer: Option<SocketAddr>,
     /// What the handshake settled; `None` without TLS.
     pub tls: Option<TlsFacts>,
     /// Who is at the other end of a unix socket, as the kernel says (SO_PEERCRED).
@@ -61,8 +59,6 @@ impl fmt::Debug for TlsFacts {
 pub struct UnixPeer {
     /// Its user.
     pub uid: u32,
-    /// Its group.
-    pub gid: u32,
     /// Its process, where the kernel tells.
     pub pid: Option<i32>,
 }

@@ -29,7 +29,7 @@ pub use exit::Exit;
 pub use measured::{Backend, BackendAddress, BackendKind, Identity, MeasuredConfig};
 pub use metrics::{Buckets, Counter, Gauge, Held, Histogram, Metric, MetricFact, Registry};
 pub use observer::{Observer, RequestMetrics, Routes, TraceContext, refused_for};
-pub use ops::{Condition, Ops};
+pub use ops::{Condition, Ops, OpsError};
 pub use process::{bound, ends, launch, left_behind, refuse, shutdown_on_signals};
 pub use telemetry::{Attribute, describe, propagate};
 pub use tokio_util::{sync::CancellationToken, task::TaskTracker};

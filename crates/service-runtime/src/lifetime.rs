@@ -49,9 +49,7 @@ impl Activity {
             }
         }
     }
-}
 
-impl Activity {
     /// Resolves once the peer has left answers unread for `limit` (at most twice that) and taken
     /// nothing else meanwhile. Silence of a backend is not that: then the next frame was asked for.
     pub(crate) async fn unread_for(&self, limit: Duration) {

@@ -14,12 +14,13 @@ use axum::{
     routing::{any, get},
 };
 use http::{StatusCode, header};
+use proto::reason;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 use tower::ServiceExt;
 
 use crate::{
@@ -146,8 +147,13 @@ async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
 async fn grpc_health(State(health): State<Arc<Health>>, request: Request) -> Response {
     match health.grpc.get() {
         Some(router) => router.clone().oneshot(request).await.into_response(),
-        None => Status::unavailable("the service has not started yet").into_http(),
+        None => not_started().into_http(),
     }
+}
+
+fn not_started() -> Status {
+    let message = "the service has not started yet; retry";
+    proto::status(Code::Unavailable, reason::ATTESTATION_LAPSED, message)
 }
 
 fn metrics_routes(registry: Registry) -> Router {

@@ -39,6 +39,7 @@ const OWN: &[&str] = &[
     "attestation_svc",
     "backend_adapter",
     "collateral",
+    "grpc_surface",
     "health_gate",
     "inference_gateway",
     "mtls",

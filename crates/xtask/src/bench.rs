@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::shell::{binaries, cargo, output, run, workspace};
+use crate::shell::{cargo, output, run, target, workspace};
 
 /// Each is an example of that name in the crate beside it.
 const BENCHES: &[(&str, &str)] = &[("gate", E2E), ("stream", E2E), ("verify", "snp-evidence")];
@@ -17,7 +17,7 @@ pub(crate) fn run_named(name: &str) -> Result<()> {
         let known: Vec<_> = BENCHES.iter().map(|(known, _)| *known).collect();
         bail!("no benchmark {name:?}; there is: {}", known.join(", "));
     };
-    let file = binaries()?.with_file_name("bench").join(format!("{name}.json"));
+    let file = target()?.join("bench").join(format!("{name}.json"));
     if *package == E2E {
         run(&mut cargo(&["build", "--locked", "--release", "--package", "dev-stack", "--bins"]))?;
     }

@@ -1,8 +1,9 @@
 //! Runs against what we did not write: `cargo xtask conformance NAME`.
 //!
-//! Each run has a driver, which prints one [`Case`] a line as JSON. Here its tools are installed, its
+//! A run has a driver, which prints one [`Case`] a line as JSON. Here its tools are installed, its
 //! cases collected and written to `target/conformance/NAME.json`, and the whole is judged: a driver that
-//! breaks off, says nothing or repeats itself has failed, whatever its cases say.
+//! breaks off, says nothing or repeats itself has failed, whatever its cases say. Those of the verifier
+//! have too many cases for that; they write and judge them themselves.
 
 mod grpcurl;
 
@@ -17,13 +18,13 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::shell::{binaries, cargo, run};
+use crate::shell::{cargo, run, target};
 
 /// Installs what a run needs, and gives the command that drives it.
 type Driver = fn() -> Result<Command>;
 
 const RUNS: &[(&str, Driver)] = &[("grpcurl", grpcurl::driver)];
-/// Examples of the verifier, which write their cases themselves: there are too many to print each.
+/// Examples of the verifier.
 const OF_THE_VERIFIER: &[&str] = &["fuzz", "mutants"];
 
 /// How a case was shown: against the real thing, against a recording of it, or within one of our crates.
@@ -115,7 +116,7 @@ fn save(name: &str, cases: &[Case]) -> Result<()> {
 
 /// `target/conformance/NAME.json`.
 fn file(name: &str) -> Result<PathBuf> {
-    let folder = binaries()?.with_file_name("conformance");
+    let folder = target()?.join("conformance");
     fs::create_dir_all(&folder)?;
     Ok(folder.join(format!("{name}.json")))
 }
@@ -199,6 +200,7 @@ mod tests {
     #[test]
     fn a_run_that_is_not_there_is_named_with_those_that_are() {
         let error = run_named("absent").unwrap_err().to_string();
-        assert!(RUNS.iter().all(|(name, _)| error.contains(name)), "{error}");
+        let names = RUNS.iter().map(|(name, _)| name).chain(OF_THE_VERIFIER);
+        assert!(names.into_iter().all(|name| error.contains(name)), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::{
     backend,
-    shell::{self, binaries, cargo, progress},
+    shell::{self, cargo, progress, target},
 };
 
 /// What the demo shows.
@@ -55,7 +55,7 @@ fn build() -> Result<()> {
 }
 
 fn show(options: &Options, backend: &str) -> Result<()> {
-    let mut command = Command::new(binaries()?.join("dev-stack"));
+    let mut command = Command::new(target()?.join("debug/dev-stack"));
     command.args(["demo", "--backend", backend, "--prompt", &options.prompt]);
     if options.once {
         command.arg("--once");

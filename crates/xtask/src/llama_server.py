@@ -1,6 +1,6 @@
 """Runs llama.cpp's server on loopback until standard input ends.
 
-Usage: python - MODEL.gguf NAME PORT. Prints "ready" once the model is loaded.
+Usage: python -c THIS MODEL.gguf NAME PORT. Prints "ready" once the model is loaded.
 """
 
 import sys

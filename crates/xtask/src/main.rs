@@ -5,10 +5,10 @@
 
 mod backend;
 mod bench;
+mod ci;
 mod conformance;
 mod demo;
 mod shell;
-mod tests;
 mod tidy;
 
 use std::process::ExitCode;
@@ -48,11 +48,11 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Demo(options) => demo::run(&options),
-        Command::Test => tests::test(),
-        Command::Ci => tests::ci(),
+        Command::Test => ci::test(),
+        Command::Ci => ci::ci(),
         Command::Bench { name } => bench::run_named(&name),
         Command::Conformance { name } => conformance::run_named(&name),
-        Command::Codegen { baseline } => tests::renew(baseline),
+        Command::Codegen { baseline } => ci::renew(baseline),
         Command::Tidy => tidy::run(),
     };
     match result {

@@ -74,14 +74,11 @@ pub(crate) fn metadata() -> Result<serde_json::Value> {
     serde_json::from_slice(&json).context("cargo metadata is not JSON")
 }
 
-/// Where cargo puts binaries of the dev profile.
-pub(crate) fn binaries() -> Result<PathBuf> {
+/// Where cargo puts what it builds, and we our results.
+pub(crate) fn target() -> Result<PathBuf> {
     let metadata = metadata()?;
-    let target = metadata
-        .get("target_directory")
-        .and_then(|folder| folder.as_str())
-        .context("cargo metadata names no target folder")?;
-    Ok(Path::new(target).join("debug"))
+    let target = metadata.get("target_directory").and_then(|folder| folder.as_str());
+    Ok(target.context("cargo metadata names no target folder")?.into())
 }
 
 fn shown(command: &Command) -> String {

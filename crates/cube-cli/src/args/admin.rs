@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Subcommand, builder::PossibleValuesParser};
+use clap::{
+    ArgGroup, Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use proto::attestation::v1::RotationTarget;
 
 /// The identities that can be revoked.
 const ROLES: [&str; 2] = ["gateway", "adapter"];
@@ -57,8 +61,8 @@ pub(crate) struct ReinstateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RotateArgs {
     /// What to renew: svids = the certificates of every service.
-    #[arg(value_parser = PossibleValuesParser::new(["svids"]))]
-    pub(crate) target: String,
+    #[arg(value_parser = PossibleValuesParser::new(["svids"]).map(|_| RotationTarget::Svids))]
+    pub(crate) target: RotationTarget,
     #[command(flatten)]
     pub(crate) why: ReasonArgs,
 }

@@ -45,7 +45,7 @@ impl<W: Write, A: Write> Answer<W, A> {
     }
 
     fn patience(&self) -> std::time::Duration {
-        if self.next == 0 { super::FIRST_EVENT } else { NEXT_EVENT }
+        if self.next <= 1 { super::FIRST_EVENT } else { NEXT_EVENT }
     }
 
     fn take(&mut self, event: Option<ChatEvent>) -> Result<(), Failure> {
@@ -104,6 +104,17 @@ mod tests {
             answer.take(Some(ChatEvent { sequence, event: Some(event) }))?;
         }
         answer.end()
+    }
+
+    #[test]
+    fn a_model_that_thinks_before_its_first_word_is_waited_for() {
+        let mut answer = Answer::to(Output::new(Vec::new(), false), Output::new(Vec::new(), false));
+        let text = Event::Text(TextDelta { text: "word".to_owned() });
+        for (sequence, event, patience) in [(0, started(), super::super::FIRST_EVENT), (1, text, NEXT_EVENT)]
+        {
+            answer.take(Some(ChatEvent { sequence, event: Some(event) })).unwrap();
+            assert_eq!(answer.patience(), patience);
+        }
     }
 
     fn started() -> Event {

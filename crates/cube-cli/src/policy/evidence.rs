@@ -12,6 +12,7 @@ use crate::{
     input,
     verdict::{self, Context, Judgement, Scope},
     verify,
+    yardstick::says_simulated,
 };
 
 /// What was shown, and under which roots and at which time to judge it.
@@ -91,7 +92,7 @@ impl Shown {
     fn refused(&self, refusal: &snp_evidence::Refusal, scope: Scope) -> Box<Judgement> {
         let simulated = match &self.what {
             What::Stored(_) => self.roots.is_simulated(),
-            What::Bundle(bytes, _) => verify::says_simulated(bytes),
+            What::Bundle(bytes, _) => says_simulated(bytes),
         };
         let simulated_allowed = self.roots.is_simulated();
         let context = Context { scope, simulated, simulated_allowed, policy_given: true };

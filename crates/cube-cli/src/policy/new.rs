@@ -13,8 +13,9 @@ use crate::{
         policy::{Audience, NewArgs},
     },
     failure::Failure,
-    observe, table,
+    table,
     verdict::Judgement,
+    yardstick,
 };
 
 pub(crate) async fn run(args: &NewArgs) -> Result<u8, Failure> {
@@ -26,7 +27,7 @@ pub(crate) async fn run(args: &NewArgs) -> Result<u8, Failure> {
     let shown = Shown::of(args).await?;
     let seen = match &shown {
         None => None,
-        Some(shown) => match shown.judge(&observe::policy()?) {
+        Some(shown) => match shown.judge(&yardstick::observing()?) {
             Ok(seen) => Some((shown, seen)),
             Err(judgement) => return refused(&judgement),
         },

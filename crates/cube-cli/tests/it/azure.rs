@@ -4,19 +4,19 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::tool::{Run, cube};
-
-const POLICY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/policies/");
+use crate::{
+    shared,
+    tool::{Run, cube},
+};
 
 /// Folder and notes of every captured guest.
 fn vectors() -> Vec<(PathBuf, Value)> {
-    let evidence = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/evidence");
-    let Ok(entries) = std::fs::read_dir(&evidence) else {
-        println!("skipped: ../shared is absent");
-        return Vec::new();
-    };
-    let folders =
-        entries.map(|entry| entry.unwrap().path()).filter(|folder| folder.join("hcl_report.bin").exists());
+    let entries = shared::evidence("").map(|evidence| std::fs::read_dir(evidence).unwrap());
+    let folders = entries
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .filter(|folder| folder.join("hcl_report.bin").exists());
     let notes = |folder: &Path| std::fs::read(folder.join("notes.json")).unwrap();
     folders.map(|folder| (folder.clone(), serde_json::from_slice(&notes(&folder)).unwrap())).collect()
 }
@@ -26,7 +26,7 @@ fn nonce(notes: &Value) -> String {
 }
 
 async fn verify(folder: &Path, policy: &str, more: &[&str]) -> Run {
-    let (folder, policy) = (folder.to_str().unwrap(), format!("{POLICY}{policy}"));
+    let (folder, policy) = (folder.to_str().unwrap(), shared::policy(policy));
     let at = ["--at", "2026-09-01T00:00:00Z", "--json", "--policy", &policy];
     cube(&[&["verify", "--azure", folder], &at[..], more].concat()).await
 }

@@ -210,6 +210,15 @@ async fn a_saved_bundle_is_judged_by_the_savers_own_values() {
 }
 
 #[tokio::test]
+async fn a_bundle_that_cannot_be_saved_is_wrong_usage_and_names_the_file() {
+    let gateway = Gateway::behaving(Behaviour::Honest).await;
+    let file = world().folder().join("absent/saved.json");
+    let run = cube(&["report", &gateway.url(), "-o", file.to_str().unwrap()]).await;
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("cannot write {}", file.display())), "{}", run.stderr);
+}
+
+#[tokio::test]
 async fn the_library_hands_out_a_channel_only_for_accepted_evidence() {
     let roots = TrustRoots::simulated(&std::fs::read(world().root_file()).unwrap()).unwrap();
     let policy = Policy::parse(&std::fs::read(world().policy_file()).unwrap()).unwrap();

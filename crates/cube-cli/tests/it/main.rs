@@ -17,6 +17,7 @@ mod policy;
 mod policy_import;
 mod protos;
 mod real;
+mod shared;
 mod stored;
 mod tool;
 mod world;

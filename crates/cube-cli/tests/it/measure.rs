@@ -1,18 +1,10 @@
 //! `cube measure` against figures that other programs computed.
 
-use std::path::PathBuf;
-
-use crate::tool::cube;
+use crate::{shared::evidence, tool::cube};
 
 /// The set of figures, where it is at hand.
 fn file(name: &str) -> Option<String> {
-    let folder =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/evidence/launch-measurement");
-    if !folder.is_dir() {
-        println!("skipped: ../shared is absent");
-        return None;
-    }
-    Some(folder.join(name).to_str().unwrap().to_owned())
+    Some(evidence("launch-measurement")?.join(name).to_str().unwrap().to_owned())
 }
 
 /// The launch of the first figures, with a kernel.

@@ -1,37 +1,23 @@
 //! Stored reports of real machines, and what is no evidence at all.
 
-use std::path::PathBuf;
-
-use crate::tool::{Run, cube};
+use crate::{
+    shared::{evidence, policy},
+    tool::{Run, cube},
+};
 
 /// The date at which the evidence index states its verdicts.
 const AT: &str = "2026-09-01T00:00:00Z";
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
-/// The folder of one vector, where the evidence is at hand.
-fn vector(id: &str) -> Option<PathBuf> {
-    let folder = root().join("../shared/evidence").join(id);
-    if !folder.is_dir() {
-        println!("skipped: ../shared is absent");
-        return None;
-    }
-    Some(folder)
-}
-
 async fn verify(id: &str, more: &[&str]) -> Option<Run> {
-    let folder = vector(id)?;
+    let folder = evidence(id)?;
     let (report, certs) = (folder.join("report.bin"), folder.clone());
     let mut args = vec!["verify", "--report", report.to_str()?, "--certs", certs.to_str()?, "--at", AT];
     args.extend(more);
     Some(cube(&args).await)
 }
 
-async fn verify_under(id: &str, policy: &str) -> Option<Run> {
-    let policy = root().join("conformance/policies").join(policy);
-    verify(id, &["--json", "--policy", policy.to_str()?]).await
+async fn verify_under(id: &str, name: &str) -> Option<Run> {
+    verify(id, &["--json", "--policy", &policy(name)]).await
 }
 
 #[tokio::test]
@@ -91,8 +77,8 @@ async fn without_a_policy_tampered_evidence_is_still_tampered() {
 #[tokio::test]
 async fn real_hardware_is_refused_where_simulated_hardware_is_allowed() {
     let simulated = crate::world::world();
-    let policy = root().join("conformance/policies/cryptographic.toml");
-    let more = ["--json", "--allow-simulated", simulated.root_file(), "--policy", policy.to_str().unwrap()];
+    let policy = policy("cryptographic.toml");
+    let more = ["--json", "--allow-simulated", simulated.root_file(), "--policy", &policy];
     let Some(run) = verify("genoa-v3-vcek-tinfoil", &more).await else { return };
     assert_eq!((run.code, run.verdict().as_str()), (10, "refused"), "{}", run.stdout);
 }
@@ -102,6 +88,7 @@ async fn the_table_abbreviates_and_names_the_fix() {
     let Some(run) = verify("neg-genoa-signature-byte-flipped", &[]).await else { return };
     assert!(run.stdout.contains("FAIL") && run.stdout.contains("fix: "), "{}", run.stdout);
     assert!(run.stdout.contains("verdict: refused, because of "), "{}", run.stdout);
+    assert!(run.stdout.contains("\n--  "), "what the signature leaves unjudged: {}", run.stdout);
     assert!(!run.stdout.contains('\x1b'), "colour only on terminals");
     let long_hex = |word: &str| word.len() > 40 && word.bytes().all(|b| b.is_ascii_hexdigit());
     assert!(!run.stdout.split_whitespace().any(long_hex), "{}", run.stdout);
@@ -109,8 +96,7 @@ async fn the_table_abbreviates_and_names_the_fix() {
 
 #[tokio::test]
 async fn wrong_usage_is_told_apart_from_every_verdict() {
-    let policy = root().join("Cargo.toml");
-    let policy = policy.to_str().unwrap();
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     for args in [
         &["verify"] as &[&str],
         &["verify", "http://localhost:1"],
@@ -130,4 +116,23 @@ async fn wrong_usage_is_told_apart_from_every_verdict() {
         assert_eq!(run.code, 2, "{args:?}: {}", run.stderr);
         assert!(run.stdout.is_empty() && !run.stderr.is_empty(), "{args:?}");
     }
+}
+
+#[tokio::test]
+async fn each_mistake_of_a_policy_has_a_line_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    let good = std::fs::read_to_string(policy("cryptographic.toml")).unwrap();
+    std::fs::write(&file, format!("zz_one = 1\nzz_two = 2\n{good}")).unwrap();
+    let run = cube(&["verify", "https://localhost:1", "--policy", file.to_str().unwrap()]).await;
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(!run.stderr.contains('\u{fffd}'), "{}", run.stderr);
+    for mistake in ["zz_one", "zz_two"] {
+        assert_eq!(run.stderr.lines().filter(|line| line.contains(mistake)).count(), 1, "{}", run.stderr);
+    }
+    assert!(
+        !run.stderr.lines().any(|line| line.contains("zz_one") && line.contains("zz_two")),
+        "{}",
+        run.stderr
+    );
 }

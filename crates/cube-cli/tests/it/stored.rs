@@ -1,12 +1,15 @@
 //! Stored reports of a simulated machine.
 
 use crate::{
+    shared::policy,
     tool::{Run, cube},
     world::world,
 };
 
 /// Accepts whatever is genuine; software, freshness and channel are off.
-const GENUINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/policies/cryptographic.toml");
+fn genuine() -> String {
+    policy("cryptographic.toml")
+}
 
 /// A report with these files beside it.
 async fn verify(certs: &[(&str, &[u8])], more: &[&str]) -> Run {
@@ -23,11 +26,11 @@ async fn verify(certs: &[(&str, &[u8])], more: &[&str]) -> Run {
 #[tokio::test]
 async fn a_simulated_report_is_simulated_where_that_is_allowed_and_forged_elsewhere() {
     let (vcek, allow) = ([("vcek.der", world().vcek())], ["--allow-simulated", world().root_file()]);
-    let run = verify(&vcek, &[&["--policy", GENUINE], &allow[..]].concat()).await;
+    let run = verify(&vcek, &[&["--policy", &genuine()], &allow[..]].concat()).await;
     assert_eq!((run.code, run.verdict().as_str()), (0, "simulated"), "{}", run.stdout);
     assert_eq!((run.json()["scope"].as_str(), run.reason().as_str()), (Some("report"), ""));
     assert_eq!(run.json()["report"]["simulated"], true);
-    let run = verify(&vcek, &["--policy", GENUINE]).await;
+    let run = verify(&vcek, &["--policy", &genuine()]).await;
     assert_eq!((run.code, run.verdict().as_str()), (10, "refused"), "{}", run.stdout);
     let run = verify(&vcek, &allow).await;
     assert_eq!((run.code, run.reason().as_str()), (11, "policy.absent"), "{}", run.stdout);
@@ -39,7 +42,7 @@ async fn a_simulated_report_is_simulated_where_that_is_allowed_and_forged_elsewh
 #[tokio::test]
 async fn the_folder_may_hold_more_than_the_report_needs() {
     let root = std::fs::read(world().root_file()).unwrap();
-    let more = ["--policy", GENUINE, "--allow-simulated", world().root_file()];
+    let more = ["--policy", &genuine(), "--allow-simulated", world().root_file()];
     let run = verify(&[("vcek.der", world().vcek()), ("vlek.der", world().vcek())], &more).await;
     assert_eq!((run.code, run.verdict().as_str()), (0, "simulated"), "{}{}", run.stdout, run.stderr);
     let run = verify(&[], &more).await;

@@ -4,7 +4,7 @@
 use std::process::ExitStatus;
 
 use super::Demo;
-use crate::files::Role;
+use crate::files::Service;
 
 pub(super) fn progress(line: &str) {
     eprintln!("{line}");
@@ -27,7 +27,7 @@ pub(super) fn try_yourself(demo: &Demo) {
     let (ca, policy, root) = (ca.display(), policy.display(), root.display());
     let model = &demo.model;
     let authority = url.trim_start_matches("https://");
-    let pid = |role| demo.stack.pid(role).unwrap_or_default();
+    let pid = |service| demo.stack.pid(service).unwrap_or_default();
     eprintln!(
         "\nUp until Ctrl-C. Try:\n\n  \
          cargo run -q -p cube-cli -- verify {url} --policy {policy} --allow-simulated {root}\n\n  \
@@ -41,16 +41,16 @@ pub(super) fn try_yourself(demo: &Demo) {
          {authority} cube.inference.v1.InferenceService/StreamChat\n\n\
          Running: attestation-svc {}, inference-gateway {}, backend-adapter {}\n\n  \
          kill -9 {}     # attestation-svc: watch the door shut within 15 seconds",
-        pid(Role::Attestation),
-        pid(Role::Gateway),
-        pid(Role::Adapter),
-        pid(Role::Attestation),
+        pid(Service::Attestation),
+        pid(Service::Gateway),
+        pid(Service::Adapter),
+        pid(Service::Attestation),
     );
 }
 
-pub(super) fn ended(demo: &Demo, role: Role, status: ExitStatus) {
-    eprintln!("\n{} ended ({status}).", role.service());
-    if role == Role::Attestation {
+pub(super) fn ended(demo: &Demo, service: Service, status: ExitStatus) {
+    eprintln!("\n{} ended ({status}).", service.name());
+    if service == Service::Attestation {
         eprintln!("Nobody renews the lease now; {} serves until it lapses …", demo.url);
     }
 }
@@ -61,7 +61,7 @@ pub(super) fn door_is_shut(demo: &Demo) {
         "The door is shut: every request gets 503 / UNAVAILABLE with ATTESTATION_LAPSED, open streams were cut.\n\
          Start attestation-svc again, and the others serve again by themselves:\n\n  \
          cargo run -q -p dev-stack --bin sim-attestation-svc -- --config {} --simulated-root {} --machine {} --guest {}",
-        files.config(Role::Attestation).display(),
+        files.config(Service::Attestation).display(),
         files.root().display(),
         files.machine().display(),
         files.guest().display(),

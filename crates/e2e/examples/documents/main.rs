@@ -3,6 +3,7 @@
 //! An example of this crate, because this crate sees all three services, and examples see
 //! dev-dependencies: no service is built with what documents need.
 
+mod access;
 mod configuration;
 mod errors;
 #[path = "../../../cube-cli/src/exit.rs"]
@@ -18,6 +19,7 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let files = configuration::files();
     let pages = [
+        ("docs/access.md", access::page()),
         ("docs/configuration.md", configuration::page(&files)),
         ("docs/errors.md", errors::page()),
         ("docs/metrics.md", metrics::page()),

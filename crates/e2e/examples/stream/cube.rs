@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use attested_client::{AttestedChannel, Limits, ServerTrust};
-use dev_stack::{Options, Role, Stack, new_root, prepare};
+use dev_stack::{Options, Service, Stack, new_root, prepare};
 use nix::unistd::Pid;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
@@ -36,11 +36,11 @@ impl Cube {
 
     /// Gateway and adapter.
     pub(crate) fn processes(&self) -> Outcome<[Pid; 2]> {
-        let pid = |role| {
-            let pid = self.stack.pid(role).ok_or("a service has ended")?;
+        let pid = |service| {
+            let pid = self.stack.pid(service).ok_or("a service has ended")?;
             Ok::<_, Box<dyn std::error::Error>>(Pid::from_raw(i32::try_from(pid)?))
         };
-        Ok([pid(Role::Gateway)?, pid(Role::Adapter)?])
+        Ok([pid(Service::Gateway)?, pid(Service::Adapter)?])
     }
 
     /// The public port, trusted as `cube trust` would have it: by the CA that the evidence vouches for.

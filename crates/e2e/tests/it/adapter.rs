@@ -1,6 +1,6 @@
 //! What the adapter says of itself to a service of its CVM, with and without a lease.
 
-use dev_stack::Role;
+use dev_stack::Service;
 use futures_util::stream;
 use hyper::client::conn::http2::SendRequest;
 use proto::access::METHODS;
@@ -26,8 +26,8 @@ const SERVICES: [&str; 4] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn health_follows_the_lease_and_nothing_else_answers_without_one() {
     let mut rig = with_attestation().await;
-    rig.stack.start(Role::Adapter).unwrap();
-    rig.wait_for(Role::Adapter, "\"serving\"");
+    rig.stack.start(Service::Adapter).unwrap();
+    rig.wait_for(Service::Adapter, "\"serving\"");
     let gateway = hold(&rig, mtls::Role::Gateway).await;
     let sender = dial(&rig, &gateway.material()).await.unwrap();
     assert_eq!(listed(&sender).await.unwrap(), SERVICES);
@@ -40,8 +40,8 @@ async fn health_follows_the_lease_and_nothing_else_answers_without_one() {
         watches.push(watch);
     }
 
-    rig.blocking(|rig| rig.stack.kill(Role::Attestation)).unwrap();
-    rig.wait_for(Role::Adapter, "lapsed");
+    rig.blocking(|rig| rig.stack.kill(Service::Attestation)).unwrap();
+    rig.wait_for(Service::Adapter, "lapsed");
 
     for mut watch in watches {
         assert_eq!(watch.message().await.unwrap().unwrap().status, NOT_SERVING);

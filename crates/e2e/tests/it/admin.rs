@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use dev_stack::Role;
+use dev_stack::Service;
 use e2e::fake_backend::Script;
 use nix::unistd::geteuid;
 use proto::inference::v1::StreamChatResponse;
@@ -65,7 +65,7 @@ async fn the_state_shows_the_services_and_each_call_is_in_the_audit_log() {
     let state = admin(&mut rig, &["state"]);
     assert_eq!(state["evidence_format"], "simulated-amd-sev-snp-report");
     assert_eq!((&state["epoch"], &state["min_epoch"]), (&1.into(), &1.into()));
-    for (role, of) in [("gateway", Role::Gateway), ("adapter", Role::Adapter)] {
+    for (role, of) in [("gateway", Service::Gateway), ("adapter", Service::Adapter)] {
         let identity = identity(&mut rig, role);
         assert_eq!(identity["holder"]["pid"], rig.stack.pid(of).unwrap());
         assert!(identity["tokens_granted"].as_u64().unwrap() >= 1 && identity["revoked"] == false);
@@ -78,8 +78,8 @@ async fn the_state_shows_the_services_and_each_call_is_in_the_audit_log() {
     let refused = run(&mut rig, &["revoke", "--all", "--reason", ""]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("INVALID_REQUEST"));
-    rig.wait_for(Role::Attestation, "INVALID_REQUEST");
-    let log = fs::read_to_string(rig.files().log(Role::Attestation)).unwrap();
+    rig.wait_for(Service::Attestation, "INVALID_REQUEST");
+    let log = fs::read_to_string(rig.files().log(Service::Attestation)).unwrap();
     let calls: Vec<Value> = log
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
@@ -102,8 +102,8 @@ async fn revoking_all_cuts_what_is_open_and_service_goes_on_with_new_tokens() {
     let epochs = admin(&mut rig, &["revoke", "--all", "--reason", "a test"]);
     assert_eq!((&epochs["epoch"], &epochs["min_epoch"]), (&2.into(), &2.into()));
     assert_eq!(refusal(stream).await.unwrap().code(), Code::Unavailable);
-    rig.wait_for(Role::Gateway, "lease is live");
-    rig.wait_for(Role::Adapter, "lease is live");
+    rig.wait_for(Service::Gateway, "lease is live");
+    rig.wait_for(Service::Adapter, "lease is live");
     let (status, body) = post(&rig, false).await;
     assert_eq!(status, 200, "{body}");
 }
@@ -120,18 +120,18 @@ async fn a_revoked_gateway_serves_nothing_however_often_it_starts_until_it_is_re
     let refused = client.chat(request).await.unwrap_err();
     assert_eq!(proto::reason_of(&refused).as_deref(), Some("ATTESTATION_LAPSED"), "{refused}");
 
-    rig.blocking(|rig| rig.stack.kill(Role::Gateway)).unwrap();
-    let config = rig.files().config(Role::Gateway);
+    rig.blocking(|rig| rig.stack.kill(Service::Gateway)).unwrap();
+    let config = rig.files().config(Service::Gateway);
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("start_timeout_seconds = 2\n{text}")).unwrap();
-    rig.stack.start(Role::Gateway).unwrap();
-    assert_eq!(rig.blocking(|rig| rig.stack.wait(Role::Gateway)).unwrap().code(), Some(7));
-    let log = fs::read_to_string(rig.files().log(Role::Gateway)).unwrap();
+    rig.stack.start(Service::Gateway).unwrap();
+    assert_eq!(rig.blocking(|rig| rig.stack.wait(Service::Gateway)).unwrap().code(), Some(7));
+    let log = fs::read_to_string(rig.files().log(Service::Gateway)).unwrap();
     assert!(log.lines().last().unwrap().contains("IDENTITY_REVOKED"), "{log}");
 
     admin(&mut rig, &["reinstate", "gateway", "--reason", "a test"]);
-    rig.stack.start(Role::Gateway).unwrap();
-    rig.wait_for(Role::Gateway, "\"serving\"");
+    rig.stack.start(Service::Gateway).unwrap();
+    rig.wait_for(Service::Gateway, "\"serving\"");
     let (status, body) = post(&rig, false).await;
     assert_eq!(status, 200, "{body}");
 }
@@ -142,7 +142,7 @@ async fn a_revoked_adapter_is_refused_by_the_gateway_and_comes_back_by_itself() 
     let stream = open_stream(&rig).await;
     admin(&mut rig, &["revoke", "adapter", "--reason", "a test"]);
     assert_eq!(refusal(stream).await.unwrap().code(), Code::Unavailable);
-    rig.wait_for(Role::Adapter, "IDENTITY_REVOKED");
+    rig.wait_for(Service::Adapter, "IDENTITY_REVOKED");
     let asked = rig.backend.requests().len();
     let (status, body) = post(&rig, false).await;
     assert_eq!(status, 503, "{body}");
@@ -151,7 +151,7 @@ async fn a_revoked_adapter_is_refused_by_the_gateway_and_comes_back_by_itself() 
     assert_eq!((&revoked["revoked"], &revoked["holder"]), (&true.into(), &Value::Null));
 
     admin(&mut rig, &["reinstate", "adapter", "--reason", "a test"]);
-    rig.wait_for(Role::Adapter, "lease is live");
+    rig.wait_for(Service::Adapter, "lease is live");
     let (status, body) = post(&rig, false).await;
     assert_eq!(status, 200, "{body}");
 }
@@ -167,8 +167,8 @@ async fn rotating_svids_replaces_certificates_under_an_open_stream() {
     let (before, public) = (svids(&mut rig), public_serial(&rig).await);
     let told = admin(&mut rig, &["rotate", "svids", "--reason", "a test"]);
     assert_eq!(told["roles"], serde_json::json!(["gateway", "adapter"]));
-    rig.wait_for(Role::Gateway, "\"enrolled\"");
-    rig.wait_for(Role::Adapter, "\"enrolled\"");
+    rig.wait_for(Service::Gateway, "\"enrolled\"");
+    rig.wait_for(Service::Adapter, "\"enrolled\"");
     let after = svids(&mut rig);
     assert!(before.iter().all(|serial| !after.contains(serial)), "{before:?} {after:?}");
     assert_ne!(public, public_serial(&rig).await);
@@ -198,8 +198,8 @@ async fn another_user_is_refused() {
         return;
     }
     let mut rig = Rig::prepared("openai").await;
-    rig.stack.start(Role::Attestation).unwrap();
-    rig.wait_for(Role::Attestation, "can be enrolled");
+    rig.stack.start(Service::Attestation).unwrap();
+    rig.wait_for(Service::Attestation, "can be enrolled");
     let (folder, run_dir) = (rig.files().folder().to_owned(), rig.files().run_dir());
     let (socket, cube) = (run_dir.join("admin.sock"), folder.join("cube"));
     fs::copy(program("cube"), &cube).unwrap();

@@ -8,7 +8,7 @@ use std::fs;
 
 use attested_client::AttestedChannel;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use dev_stack::Role;
+use dev_stack::Service;
 use e2e::fake_backend::{Head, Script, Step};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -18,7 +18,7 @@ use prost::Message;
 use proto::inference::v1::StreamChatRequest;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tower::{Service, ServiceExt};
+use tower::{Service as _, ServiceExt};
 
 use crate::{
     collector::Collector,
@@ -43,8 +43,8 @@ async fn nothing_said_to_an_ollama_backend_is_written_anywhere() {
 async fn story(kind: &str) {
     let collector = Collector::start().await;
     let mut rig = Rig::prepared(kind).await;
-    for role in Role::ALL {
-        tell_everything(&rig, role, &collector);
+    for service in Service::ALL {
+        tell_everything(&rig, service, &collector);
     }
     rig.blocking(|rig| rig.stack.start_all(PATIENCE)).unwrap();
 
@@ -54,16 +54,16 @@ async fn story(kind: &str) {
     every_path(&rig, &mut errors).await;
     no_http(&rig).await;
     let metrics = [scrape(&rig, 9464).await, scrape(&rig, 9465).await, scrape(&rig, 9466).await];
-    for role in Role::ALL {
-        process_keeps_to_itself(&rig, role);
+    for service in Service::ALL {
+        process_keeps_to_itself(&rig, service);
     }
     let ca = rig.channel().await.ca_certificate().unwrap().clone();
-    stop(&mut rig, Role::Attestation);
-    rig.wait_for(Role::Gateway, "lapsed");
+    stop(&mut rig, Service::Attestation);
+    rig.wait_for(Service::Gateway, "lapsed");
     let shut = every_path_while_shut(&rig, &ca).await;
     errors.extend(shut);
-    stop(&mut rig, Role::Gateway);
-    stop(&mut rig, Role::Adapter);
+    stop(&mut rig, Service::Gateway);
+    stop(&mut rig, Service::Adapter);
 
     for (place, text) in errors {
         assert!(!holds(text.as_bytes(), CANARY), "an error says it: {place}: {text}");
@@ -72,22 +72,22 @@ async fn story(kind: &str) {
         assert!(text.contains(own), "{own} is told of in {text}");
         assert!(!holds(text.as_bytes(), CANARY), "{text}");
     }
-    for role in Role::ALL {
-        let log = fs::read(rig.files().log(role)).unwrap();
-        assert!(holds(&log, "\"target\":\"access\""), "{role:?} writes access lines");
-        assert!(!holds(&log, CANARY) && !holds(&log, TOKEN), "{role:?} logged it");
+    for service in Service::ALL {
+        let log = fs::read(rig.files().log(service)).unwrap();
+        assert!(holds(&log, "\"target\":\"access\""), "{service:?} writes access lines");
+        assert!(!holds(&log, CANARY) && !holds(&log, TOKEN), "{service:?} logged it");
     }
     spans_tell_of_one_request_and_not_of_its_words(&collector);
 }
 
 /// Logs at their most talkative, spans, metrics and health, all on.
-fn tell_everything(rig: &Rig, role: Role, collector: &Collector) {
-    let config = rig.files().config(role);
+fn tell_everything(rig: &Rig, service: Service, collector: &Collector) {
+    let config = rig.files().config(service);
     let text = fs::read_to_string(&config).unwrap().replace("\"info\"", "\"trace\"");
-    let port = match role {
-        Role::Gateway => 9464,
-        Role::Attestation => 9465,
-        Role::Adapter => 9466,
+    let port = match service {
+        Service::Gateway => 9464,
+        Service::Attestation => 9465,
+        Service::Adapter => 9466,
     };
     let (ip, url) = (rig.ip, collector.url());
     fs::write(rig.files().folder().join("collector.pem"), &collector.ca_pem).unwrap();
@@ -287,23 +287,23 @@ async fn scrape(rig: &Rig, port: u16) -> String {
     text
 }
 
-fn process_keeps_to_itself(rig: &Rig, role: Role) {
+fn process_keeps_to_itself(rig: &Rig, service: Service) {
     let kernel =
-        |file: &str| fs::read_to_string(format!("/proc/{}/{file}", rig.stack.pid(role).unwrap())).unwrap();
+        |file: &str| fs::read_to_string(format!("/proc/{}/{file}", rig.stack.pid(service).unwrap())).unwrap();
     let limits = kernel("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert!(core.split_whitespace().skip(4).take(2).eq(["0", "0"]), "{core}");
     for file in ["environ", "cmdline"] {
         let text = kernel(file);
-        assert!(!holds(text.as_bytes(), CANARY) && !text.contains(TOKEN), "{role:?} {file}: {text}");
+        assert!(!holds(text.as_bytes(), CANARY) && !text.contains(TOKEN), "{service:?} {file}: {text}");
     }
 }
 
 /// Ends a service as an operator would, so that it tells the last that it has to tell.
-fn stop(rig: &mut Rig, role: Role) {
-    rig.stack.signal(role, Signal::SIGTERM).unwrap();
-    let status = rig.blocking(|rig| rig.stack.wait(role)).unwrap();
-    assert_eq!(status.code(), Some(0), "{role:?}");
+fn stop(rig: &mut Rig, service: Service) {
+    rig.stack.signal(service, Signal::SIGTERM).unwrap();
+    let status = rig.blocking(|rig| rig.stack.wait(service)).unwrap();
+    assert_eq!(status.code(), Some(0), "{service:?}");
 }
 
 fn spans_tell_of_one_request_and_not_of_its_words(collector: &Collector) {

@@ -1,13 +1,13 @@
 //! The chain as it should be: evidence, then words.
 
-use dev_stack::Role;
+use dev_stack::Service;
 use e2e::fake_backend::Script;
 use http_body_util::BodyExt;
 use proto::inference::v1::{
     ChatRequest, FinishReason, ListModelsRequest, chat_event::Event,
     inference_service_client::InferenceServiceClient, model_service_client::ModelServiceClient,
 };
-use tower::{Service, ServiceExt};
+use tower::{Service as _, ServiceExt};
 
 use crate::rig::{Rig, spec};
 
@@ -102,7 +102,7 @@ async fn a_backend_that_is_down_is_named() {
     let failed = rig.stream_chat().await.err().unwrap();
     assert_eq!(failed.code(), tonic::Code::Unavailable);
     assert_eq!(proto::reason_of(&failed).as_deref(), Some("BACKEND_UNAVAILABLE"));
-    assert!(rig.stack.pid(Role::Adapter).is_some());
+    assert!(rig.stack.pid(Service::Adapter).is_some());
 }
 
 /// POST /v1/chat/completions; the status and all of the body that came.

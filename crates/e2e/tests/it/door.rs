@@ -1,6 +1,6 @@
 //! The door: shut before the first lease, shut after the last, open again by itself.
 
-use dev_stack::Role;
+use dev_stack::Service;
 use e2e::fake_backend::Script;
 use nix::sys::signal::Signal;
 use proto::inference::v1::{ChatRequest, inference_service_client::InferenceServiceClient};
@@ -14,16 +14,16 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn without_attestation_nothing_is_bound_and_the_services_give_up() {
     let mut rig = Rig::prepared("openai").await;
-    for role in [Role::Gateway, Role::Adapter] {
-        let config = rig.files().config(role);
+    for service in [Service::Gateway, Service::Adapter] {
+        let config = rig.files().config(service);
         let text = std::fs::read_to_string(&config).unwrap();
         std::fs::write(&config, format!("start_timeout_seconds = 2\n{text}")).unwrap();
-        rig.stack.start(role).unwrap();
+        rig.stack.start(service).unwrap();
     }
     assert!(!rig.port_is_bound());
-    for role in [Role::Gateway, Role::Adapter] {
-        let status = rig.blocking(|rig| rig.stack.wait(role)).unwrap();
-        assert_eq!(status.code(), Some(7), "{role:?}");
+    for service in [Service::Gateway, Service::Adapter] {
+        let status = rig.blocking(|rig| rig.stack.wait(service)).unwrap();
+        assert_eq!(status.code(), Some(7), "{service:?}");
     }
 }
 
@@ -32,12 +32,12 @@ async fn one_bit_of_the_measurement_off_and_nobody_serves() {
     let mut rig = Rig::prepared("openai").await;
     let guest = std::fs::read_to_string(rig.files().guest()).unwrap();
     std::fs::write(rig.files().guest(), guest.replacen("c0c0c0", "c0c0c1", 1)).unwrap();
-    for role in Role::ALL {
-        rig.stack.start(role).unwrap();
+    for service in Service::ALL {
+        rig.stack.start(service).unwrap();
     }
-    let status = rig.blocking(|rig| rig.stack.wait(Role::Attestation)).unwrap();
+    let status = rig.blocking(|rig| rig.stack.wait(Service::Attestation)).unwrap();
     assert_eq!(status.code(), Some(4));
-    let log = std::fs::read_to_string(rig.files().log(Role::Attestation)).unwrap();
+    let log = std::fs::read_to_string(rig.files().log(Service::Attestation)).unwrap();
     assert!(log.contains("measurement"), "the log names the check: {log}");
     assert!(!rig.port_is_bound());
 }
@@ -53,10 +53,10 @@ async fn when_attestation_dies_the_door_shuts_and_opens_again_after_its_restart(
     let channel = rig.channel().await;
     open.message().await.unwrap().unwrap();
 
-    rig.blocking(|rig| rig.stack.kill(Role::Attestation)).unwrap();
-    rig.stack.signal(Role::Gateway, Signal::SIGSTOP).unwrap();
-    rig.wait_for(Role::Adapter, "lapsed");
-    rig.stack.signal(Role::Gateway, Signal::SIGCONT).unwrap();
+    rig.blocking(|rig| rig.stack.kill(Service::Attestation)).unwrap();
+    rig.stack.signal(Service::Gateway, Signal::SIGSTOP).unwrap();
+    rig.wait_for(Service::Adapter, "lapsed");
+    rig.stack.signal(Service::Gateway, Signal::SIGCONT).unwrap();
 
     let cut = loop {
         match open.message().await {
@@ -75,9 +75,9 @@ async fn when_attestation_dies_the_door_shuts_and_opens_again_after_its_restart(
     assert_eq!(rig.backend.requests().len(), asked, "nothing reached the model server");
     assert!(rig.port_is_bound(), "after a lapse the port stays, to say no");
 
-    rig.stack.start(Role::Attestation).unwrap();
-    rig.wait_for(Role::Gateway, "lease is live");
-    rig.wait_for(Role::Adapter, "lease is live");
+    rig.stack.start(Service::Attestation).unwrap();
+    rig.wait_for(Service::Gateway, "lease is live");
+    rig.wait_for(Service::Adapter, "lease is live");
     let (status, body) = post(&rig, false).await;
     assert_eq!(status, 200, "{body}");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dev_stack::Role;
+use dev_stack::Service;
 use health_gate::{Holder, HolderConfig};
 use http::{Request, Response};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
@@ -20,7 +20,7 @@ use crate::rig::{PATIENCE, Rig, spec};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_holder_of_an_identity_is_refused() {
     let mut rig = Rig::serving("openai").await;
-    let config = rig.files().config(Role::Gateway);
+    let config = rig.files().config(Service::Gateway);
     let other = rig.files().folder().join("second.toml");
     let text = std::fs::read_to_string(config).unwrap().replace(":8443", ":9443");
     std::fs::write(&other, format!("start_timeout_seconds = 2\n{text}")).unwrap();
@@ -38,9 +38,9 @@ async fn a_second_holder_of_an_identity_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identity_is_free_again_when_its_holder_has_gone() {
     let mut rig = Rig::serving("openai").await;
-    rig.blocking(|rig| rig.stack.kill(Role::Gateway)).unwrap();
-    rig.stack.start(Role::Gateway).unwrap();
-    rig.blocking(|rig| rig.stack.wait_for(Role::Gateway, "\"serving\"", PATIENCE)).unwrap();
+    rig.blocking(|rig| rig.stack.kill(Service::Gateway)).unwrap();
+    rig.stack.start(Service::Gateway).unwrap();
+    rig.blocking(|rig| rig.stack.wait_for(Service::Gateway, "\"serving\"", PATIENCE)).unwrap();
     let mut stream = rig.stream_chat().await.unwrap();
     assert!(stream.message().await.unwrap().is_some());
 }
@@ -48,8 +48,8 @@ async fn an_identity_is_free_again_when_its_holder_has_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_before_attach_is_refused() {
     let mut rig = with_attestation().await;
-    rig.stack.start(Role::Adapter).unwrap();
-    rig.wait_for(Role::Adapter, "\"serving\"");
+    rig.stack.start(Service::Adapter).unwrap();
+    rig.wait_for(Service::Adapter, "\"serving\"");
     let gateway = hold(&rig, mtls::Role::Gateway).await;
     let refused = generate(&rig, &gateway.material()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
@@ -64,8 +64,8 @@ async fn another_identity_of_the_same_cvm_calling_the_adapter_is_refused() {
     let other = hold(&rig, mtls::Role::Adapter).await;
     let material = other.material();
     drop(other);
-    rig.stack.start(Role::Adapter).unwrap();
-    rig.wait_for(Role::Adapter, "\"serving\"");
+    rig.stack.start(Service::Adapter).unwrap();
+    rig.wait_for(Service::Adapter, "\"serving\"");
     let refused = generate(&rig, &material).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert_eq!(proto::reason_of(&refused).as_deref(), Some("PEER_NOT_ALLOWED"));
@@ -74,8 +74,8 @@ async fn another_identity_of_the_same_cvm_calling_the_adapter_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_of_another_cvm_cannot_even_connect() {
     let mut rig = with_attestation().await;
-    rig.stack.start(Role::Adapter).unwrap();
-    rig.wait_for(Role::Adapter, "\"serving\"");
+    rig.stack.start(Service::Adapter).unwrap();
+    rig.wait_for(Service::Adapter, "\"serving\"");
     let elsewhere = with_attestation().await;
     let stranger = hold(&elsewhere, mtls::Role::Gateway).await;
     assert!(dial(&rig, &stranger.material()).await.is_err());
@@ -83,8 +83,8 @@ async fn the_gateway_of_another_cvm_cannot_even_connect() {
 
 pub(crate) async fn with_attestation() -> Rig {
     let mut rig = Rig::prepared("openai").await;
-    rig.stack.start(Role::Attestation).unwrap();
-    rig.wait_for(Role::Attestation, "can be enrolled");
+    rig.stack.start(Service::Attestation).unwrap();
+    rig.wait_for(Service::Attestation, "can be enrolled");
     rig
 }
 

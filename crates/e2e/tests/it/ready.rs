@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use dev_stack::Role;
+use dev_stack::Service;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -13,42 +13,42 @@ use crate::rig::{PATIENCE, Rig};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_ready_while_all_that_it_needs_is_there() {
     let mut rig = Rig::prepared("openai").await;
-    for role in Role::ALL {
-        let config = rig.files().config(role);
-        let health = format!("[health]\nlisten = \"{}:{}\"\n", rig.ip, port(role));
+    for service in Service::ALL {
+        let config = rig.files().config(service);
+        let health = format!("[health]\nlisten = \"{}:{}\"\n", rig.ip, port(service));
         fs::write(&config, fs::read_to_string(&config).unwrap() + &health).unwrap();
     }
     rig.backend.set_loading(true);
     rig.blocking(|rig| rig.stack.start_all(PATIENCE)).unwrap();
-    assert_eq!(ready(&rig, Role::Attestation).await, (200, "evidence ok\nnot-stopping ok\n".into()));
-    assert_eq!(ready(&rig, Role::Adapter).await, (200, "lease ok\nnot-stopping ok\n".into()));
-    let (status, body) = ready(&rig, Role::Gateway).await;
+    assert_eq!(ready(&rig, Service::Attestation).await, (200, "evidence ok\nnot-stopping ok\n".into()));
+    assert_eq!(ready(&rig, Service::Adapter).await, (200, "lease ok\nnot-stopping ok\n".into()));
+    let (status, body) = ready(&rig, Service::Gateway).await;
     assert_eq!((status, body.as_str()), (503, "lease ok\nbackend failed\nnot-stopping ok\n"));
 
     rig.backend.set_loading(false);
-    rig.wait_for(Role::Gateway, "the backend's state has changed");
-    let (status, body) = ready(&rig, Role::Gateway).await;
+    rig.wait_for(Service::Gateway, "the backend's state has changed");
+    let (status, body) = ready(&rig, Service::Gateway).await;
     assert_eq!((status, body.as_str()), (200, "lease ok\nbackend ok\nnot-stopping ok\n"));
 
-    rig.blocking(|rig| rig.stack.kill(Role::Attestation)).unwrap();
-    for role in [Role::Gateway, Role::Adapter] {
-        rig.wait_for(role, "lapsed");
-        let (status, body) = ready(&rig, role).await;
-        assert!(status == 503 && body.starts_with("lease failed\n"), "{role:?}: {status} {body}");
+    rig.blocking(|rig| rig.stack.kill(Service::Attestation)).unwrap();
+    for service in [Service::Gateway, Service::Adapter] {
+        rig.wait_for(service, "lapsed");
+        let (status, body) = ready(&rig, service).await;
+        assert!(status == 503 && body.starts_with("lease failed\n"), "{service:?}: {status} {body}");
     }
 }
 
-fn port(role: Role) -> u16 {
-    match role {
-        Role::Gateway => 9474,
-        Role::Attestation => 9475,
-        Role::Adapter => 9476,
+fn port(service: Service) -> u16 {
+    match service {
+        Service::Gateway => 9474,
+        Service::Attestation => 9475,
+        Service::Adapter => 9476,
     }
 }
 
 /// Status and body of `/readyz`.
-async fn ready(rig: &Rig, role: Role) -> (u16, String) {
-    let mut stream = TcpStream::connect((rig.ip, port(role))).await.unwrap();
+async fn ready(rig: &Rig, service: Service) -> (u16, String) {
+    let mut stream = TcpStream::connect((rig.ip, port(service))).await.unwrap();
     stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

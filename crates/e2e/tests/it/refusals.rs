@@ -2,13 +2,13 @@
 
 use std::process::{Command, Output};
 
-use dev_stack::Role;
+use dev_stack::Service;
 
 use crate::rig::{PATIENCE, Rig, program};
 
-fn shipped(role: Role, rig: &Rig) -> Command {
-    let mut command = Command::new(program(role.service()));
-    command.arg("--config").arg(rig.files().config(role));
+fn shipped(service: Service, rig: &Rig) -> Command {
+    let mut command = Command::new(program(service.name()));
+    command.arg("--config").arg(rig.files().config(service));
     command
 }
 
@@ -19,11 +19,11 @@ fn text(output: &Output) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn shipped_services_refuse_simulated_evidence_with_exit_3() {
     let mut rig = Rig::prepared("openai").await;
-    rig.stack.start(Role::Attestation).unwrap();
-    rig.blocking(|rig| rig.stack.wait_for(Role::Attestation, "can be enrolled", PATIENCE)).unwrap();
-    for role in [Role::Gateway, Role::Adapter] {
-        let output = rig.blocking(|rig| shipped(role, rig).output()).unwrap();
-        assert_eq!(output.status.code(), Some(3), "{role:?}: {}", text(&output));
+    rig.stack.start(Service::Attestation).unwrap();
+    rig.blocking(|rig| rig.stack.wait_for(Service::Attestation, "can be enrolled", PATIENCE)).unwrap();
+    for service in [Service::Gateway, Service::Adapter] {
+        let output = rig.blocking(|rig| shipped(service, rig).output()).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{service:?}: {}", text(&output));
     }
 }
 
@@ -34,7 +34,7 @@ async fn shipped_attestation_without_a_device_exits_5() {
         return;
     }
     let rig = Rig::prepared("openai").await;
-    let output = shipped(Role::Attestation, &rig).output().unwrap();
+    let output = shipped(Service::Attestation, &rig).output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", text(&output));
     let line = "no SEV-SNP device at /sys/kernel/config/tsm/report or /dev/sev-guest: run in an SEV-SNP guest whose \
                 kernel has CONFIG_SEV_GUEST and configfs mounted";
@@ -46,14 +46,14 @@ async fn shipped_attestation_without_a_device_exits_5() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_configuration_exits_2_and_names_every_problem() {
     let rig = Rig::prepared("openai").await;
-    for role in Role::ALL {
-        let config = rig.files().config(role);
+    for service in Service::ALL {
+        let config = rig.files().config(service);
         let good = std::fs::read_to_string(&config).unwrap();
         std::fs::write(&config, format!("surprise = 1\n{}", good.replace("measured.toml", "gone.toml")))
             .unwrap();
         for flags in [&[][..], &["--check-config"]] {
-            let output = shipped(role, &rig).args(flags).output().unwrap();
-            assert_eq!(output.status.code(), Some(2), "{role:?}: {}", text(&output));
+            let output = shipped(service, &rig).args(flags).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{service:?}: {}", text(&output));
             assert!(
                 text(&output).contains("surprise") && text(&output).contains("gone.toml"),
                 "{}",
@@ -66,10 +66,10 @@ async fn a_bad_configuration_exits_2_and_names_every_problem() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_configuration_file_is_named() {
-    for role in Role::ALL {
-        let mut command = Command::new(program(role.service()));
+    for service in Service::ALL {
+        let mut command = Command::new(program(service.name()));
         let output = command.args(["--config", "/nonexistent/cube.toml"]).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{role:?}");
+        assert_eq!(output.status.code(), Some(2), "{service:?}");
         assert!(text(&output).contains("/nonexistent/cube.toml"), "{}", text(&output));
     }
 }
@@ -80,8 +80,8 @@ async fn a_policy_that_is_not_the_measured_one_is_refused() {
     let policy = rig.files().policy();
     let edited = std::fs::read_to_string(&policy).unwrap() + "\n# one more line\n";
     std::fs::write(&policy, edited).unwrap();
-    rig.stack.start(Role::Attestation).unwrap();
-    let status = rig.blocking(|rig| rig.stack.wait(Role::Attestation)).unwrap();
+    rig.stack.start(Service::Attestation).unwrap();
+    let status = rig.blocking(|rig| rig.stack.wait(Service::Attestation)).unwrap();
     assert_eq!(status.code(), Some(4));
 }
 
@@ -91,7 +91,7 @@ async fn a_measured_configuration_that_host_data_does_not_name_is_refused() {
     let measured = rig.files().measured();
     let edited = std::fs::read_to_string(&measured).unwrap() + "\n# one more line\n";
     std::fs::write(&measured, edited).unwrap();
-    rig.stack.start(Role::Attestation).unwrap();
-    let status = rig.blocking(|rig| rig.stack.wait(Role::Attestation)).unwrap();
+    rig.stack.start(Service::Attestation).unwrap();
+    let status = rig.blocking(|rig| rig.stack.wait(Service::Attestation)).unwrap();
     assert_eq!(status.code(), Some(4));
 }

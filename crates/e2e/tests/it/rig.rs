@@ -12,7 +12,7 @@ use std::{
 };
 
 use attested_client::{AttestedChannel, Binding, Limits, ServerTrust, Unattested, fresh_nonce};
-use dev_stack::{Files, Options, Role, Stack, new_root, prepare};
+use dev_stack::{Files, Options, Service, Stack, new_root, prepare};
 use e2e::fake_backend::FakeBackend;
 use proto::inference::v1::{
     ChatSpec, ContentPart, Message, StreamChatRequest, StreamChatResponse, content_part,
@@ -63,8 +63,8 @@ impl Rig {
         tokio::task::block_in_place(|| work(self))
     }
 
-    pub(crate) fn wait_for(&mut self, role: Role, text: &str) {
-        self.blocking(|rig| rig.stack.wait_for(role, text, PATIENCE)).unwrap();
+    pub(crate) fn wait_for(&mut self, service: Service, text: &str) {
+        self.blocking(|rig| rig.stack.wait_for(service, text, PATIENCE)).unwrap();
     }
 
     pub(crate) fn files(&self) -> &Files {

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use dev_stack::Role;
+use dev_stack::Service;
 use service_runtime::MeasuredConfig;
 use snp_evidence::Policy;
 use snp_simulator::Guest;
@@ -21,22 +21,22 @@ fn sample(name: &str) -> String {
     fs::read_to_string(samples().join(name)).unwrap()
 }
 
-fn config(role: Role) -> String {
-    format!("{}.toml", role.service())
+fn config(service: Service) -> String {
+    format!("{}.toml", service.name())
 }
 
 /// What the shipped service says of its configuration.
-fn checked(role: Role, config: &Path) -> String {
-    let mut command = Command::new(program(role.service()));
+fn checked(service: Service, config: &Path) -> String {
+    let mut command = Command::new(program(service.name()));
     let output = command.arg("--config").arg(config).arg("--check-config").output().unwrap();
-    assert!(output.status.success(), "{role:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{service:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
 fn every_sample_passes_check_config_as_it_lies() {
-    for role in Role::ALL {
-        let shown = checked(role, &samples().join(config(role)));
+    for service in Service::ALL {
+        let shown = checked(service, &samples().join(config(service)));
         let (measured, listen) =
             ("measured     trust_domain = \"cube.example.org\"\n", "operational  listen = \"");
         assert!(shown.contains(measured) && shown.contains(listen), "{shown}");
@@ -57,10 +57,10 @@ fn every_sample_shows_every_key_and_no_other() {
     write("measured.toml", sample("measured.toml"));
     let collector = rcgen::generate_simple_self_signed(["collector.example.org".to_owned()]).unwrap();
     write("collector-ca.pem", collector.cert.pem());
-    for role in Role::ALL {
-        write(&config(role), uncommented(&sample(&config(role))));
+    for service in Service::ALL {
+        write(&config(service), uncommented(&sample(&config(service))));
         // A key that no service knows would be an error, and one that is not there, a default.
-        let shown = checked(role, &folder.path().join(config(role)));
+        let shown = checked(service, &folder.path().join(config(service)));
         assert!(!shown.contains("(default)") && !shown.contains("(not set)"), "{shown}");
         assert!(shown.contains("operational  limits.drain_seconds = "), "{shown}");
     }
@@ -115,19 +115,19 @@ fn prepare(rig: &Rig) {
     write(files.client_policy(), &with(&client, "host_data", &pinned));
 
     let port = |port: u16| format!("\"{}:{port}\"", rig.ip);
-    for role in Role::ALL {
-        let mut text = with(&sample(&config(role)), "run_dir", "\"run\"");
-        let other: &[_] = match role {
-            Role::Attestation => &[("listen", port(8444))],
-            Role::Adapter => &[("listen", port(8445))],
-            Role::Gateway => {
+    for service in Service::ALL {
+        let mut text = with(&sample(&config(service)), "run_dir", "\"run\"");
+        let other: &[_] = match service {
+            Service::Attestation => &[("listen", port(8444))],
+            Service::Adapter => &[("listen", port(8445))],
+            Service::Gateway => {
                 &[("listen", port(8443)), ("attestation_svc", port(8444)), ("adapter", port(8445))]
             }
         };
         for (key, value) in other {
             text = with(&text, key, value);
         }
-        write(files.config(role), &text);
+        write(files.config(service), &text);
     }
 }
 

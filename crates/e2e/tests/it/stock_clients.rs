@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-use dev_stack::Role;
+use dev_stack::Service;
 use e2e::fake_backend::{Script, Step};
 use prost::Message;
 use proto::inference::v1::StreamChatRequest;
@@ -26,7 +26,7 @@ async fn a_lapse_in_mid_stream_makes_official_clients_raise() {
     let ca = rig.trusted_ca();
     let clients: Vec<_> =
         ["openai", "grpc"].into_iter().map(|kind| start(&mut rig, &python, kind, &ca)).collect();
-    rig.blocking(|rig| rig.stack.kill(Role::Attestation)).unwrap();
+    rig.blocking(|rig| rig.stack.kill(Service::Attestation)).unwrap();
     for (kind, mut child, mut lines) in clients {
         let last = rig.blocking(|_| lines.next()).unwrap().unwrap();
         assert!(last.starts_with("raised"), "{kind}: {last}");

@@ -1,20 +1,18 @@
 //! The calling side: a few connections, each attached before it carries a request.
 
+mod pool;
+
 use std::{
     fmt,
     future::Future,
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
-use futures_util::future::select_all;
 use http::{Request, Response};
 use mtls::{Role, SpiffeId, no_name, spki_of};
 use proto::{
@@ -25,19 +23,18 @@ use rustls_pki_types::CertificateDer;
 use service_runtime::{CancellationToken, propagate};
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::DropGuard;
 use tonic::{Code, Status, Streaming, body::Body};
 use tower::Service;
 use tracing::{debug, warn};
 
+use self::pool::Pool;
 use super::{AttachedPermit, Attachment};
 use crate::{
-    body::{Dialect, GatedBody, Leave, Over},
     h2,
     holder::{Holder, Tokens},
     random::Backoff,
@@ -52,8 +49,6 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Calls on one connection, fewer than the 256 streams that the peer admits: what is beyond would wait
 /// inside the transport, unseen and without bound.
 const CALLS: u32 = 250;
-/// How long a request waits for a connection, and for a place on it.
-const WAIT: Duration = Duration::from_secs(2);
 /// The own token is shown at least this often, so that the answer brings the peer's newest.
 const RENEW: Duration = Duration::from_secs(20);
 /// For requests on a connection that takes no new ones.
@@ -64,14 +59,6 @@ const DRAIN: Duration = Duration::from_hours(1);
 #[derive(Clone)]
 pub struct AttachedChannel {
     pool: Arc<Pool>,
-}
-
-struct Pool {
-    slots: Vec<Arc<Slot>>,
-    next: AtomicUsize,
-    /// Why there is no connection, where there is none; changes whenever a slot does.
-    state: watch::Receiver<Option<Status>>,
-    _alive: DropGuard,
 }
 
 /// A place for one connection.
@@ -96,18 +83,6 @@ impl Link {
     fn is_usable(&self) -> bool {
         !self.connection.is_closed() && self.permit.check().is_ok()
     }
-
-    /// Waits for a place. Its bound is the caller's.
-    async fn seat(self) -> Option<Seat> {
-        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
-        self.is_usable().then_some(Seat { link: self, _place: place })
-    }
-}
-
-/// A call's place on a connection, until its answer has ended.
-struct Seat {
-    link: Link,
-    _place: OwnedSemaphorePermit,
 }
 
 impl AttachedChannel {
@@ -115,23 +90,19 @@ impl AttachedChannel {
     pub fn connect(address: SocketAddr, holder: &Holder, expect: Role) -> Self {
         let state = Arc::new(watch::Sender::new(None));
         let given_up = CancellationToken::new();
-        let pool = Pool {
-            slots: (0..CONNECTIONS).map(|_| Slot::new(address, holder, expect, &state)).collect(),
-            next: AtomicUsize::new(0),
-            state: state.subscribe(),
-            _alive: given_up.clone().drop_guard(),
-        };
-        for slot in &pool.slots {
+        let slots: Vec<_> = (0..CONNECTIONS).map(|_| Slot::new(address, holder, expect, &state)).collect();
+        for slot in &slots {
             let (slot, given_up) = (Arc::clone(slot), given_up.clone());
             holder.tracker().spawn(async move { given_up.run_until_cancelled(slot.keep()).await.is_some() });
         }
+        let pool = Pool::new(slots, state.subscribe(), given_up.drop_guard());
         Self { pool: Arc::new(pool) }
     }
 }
 
 impl fmt::Debug for AttachedChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let live = self.pool.slots.iter().filter(|slot| slot.live().is_some()).count();
+        let live = self.pool.live().len();
         f.debug_struct("AttachedChannel").field("live", &live).finish_non_exhaustive()
     }
 }
@@ -151,67 +122,6 @@ impl Service<Request<Body>> for AttachedChannel {
         let pool = Arc::clone(&self.pool);
         Box::pin(async move { pool.send(request).await })
     }
-}
-
-impl Pool {
-    async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
-        // A connection may go while the request is on its way to it; then another one takes it.
-        for _ in 0..=self.slots.len() {
-            let mut seat = self.seat().await?;
-            let Link { connection, permit, .. } = &mut seat.link;
-            let answer = tokio::select! {
-                answer = connection.try_send(request) => answer,
-                () = permit.lapsed() => return Err(permit.check().err().unwrap_or_else(unavailable)),
-            };
-            match answer {
-                Ok(answer) => {
-                    permit.check()?;
-                    return Ok(answer.map(|body| Body::new(GatedBody::new(body, seat, Dialect::Grpc))));
-                }
-                Err(mut failed) => match failed.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(broken(&failed.into_error())),
-                },
-            }
-        }
-        Err(unavailable())
-    }
-
-    async fn seat(&self) -> Result<Seat, Status> {
-        let mut state = self.state.clone();
-        let found = async {
-            loop {
-                state.mark_unchanged();
-                tokio::select! {
-                    Some(seat) = first_seat(self.live()) => return seat,
-                    Ok(()) = state.changed() => {}
-                    else => std::future::pending::<()>().await,
-                }
-            }
-        };
-        timeout(WAIT, found).await.map_err(|_| self.why_not())
-    }
-
-    fn why_not(&self) -> Status {
-        if !self.live().is_empty() {
-            return overloaded();
-        }
-        self.state.borrow().clone().unwrap_or_else(unavailable)
-    }
-
-    /// The live connections, the next in turn first.
-    fn live(&self) -> Vec<Link> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len().max(1);
-        let (before, after) = self.slots.split_at(first);
-        after.iter().chain(before).filter_map(|slot| slot.live()).collect()
-    }
-}
-
-/// A place on whichever of `links` has one first; `None` where there is none, or where it is void.
-async fn first_seat(links: Vec<Link>) -> Option<Seat> {
-    let mut seats = links.into_iter().map(|link| Box::pin(link.seat())).peekable();
-    seats.peek()?;
-    select_all(seats).await.0
 }
 
 impl Slot {
@@ -354,17 +264,6 @@ impl Attached {
     }
 }
 
-/// A response's leave: its connection's, which it keeps open.
-impl Leave for Seat {
-    fn check(&self) -> Result<(), Status> {
-        self.link.permit.check()
-    }
-
-    fn over(&self) -> Over {
-        self.link.permit.over()
-    }
-}
-
 fn show(tokens: &mpsc::Sender<AttachRequest>, own: &mut Tokens) -> Result<(), Status> {
     let request = AttachRequest { health_token: own.newest().to_string() };
     // The queue is full only where the transport has stood still since the last renewal.
@@ -381,11 +280,6 @@ fn unavailable() -> Status {
         reason::ADAPTER_UNAVAILABLE,
         "no attached connection to the adapter; retry",
     )
-}
-
-fn overloaded() -> Status {
-    let message = "every connection to the adapter carries as many calls as it may; retry";
-    proto::status(Code::Unavailable, reason::OVERLOADED, message)
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Status {

@@ -123,7 +123,7 @@ impl<S: Stream<Item = Result<AttachRequest, Status>> + Send + Unpin> Serving<S> 
     async fn next(&mut self) -> Option<Result<AttachResponse, Status>> {
         tokio::select! {
             request = self.tokens.next() => Some(self.take(&request?.ok()?.health_token)),
-            status = over(self.attachment.as_mut()) => Some(Err(status)),
+            status = over(self.attachment.as_ref()) => Some(Err(status)),
         }
     }
 
@@ -140,7 +140,7 @@ impl<S: Stream<Item = Result<AttachRequest, Status>> + Send + Unpin> Serving<S> 
     }
 }
 
-async fn over(attachment: Option<&mut Attachment>) -> Status {
+async fn over(attachment: Option<&Attachment>) -> Status {
     let Some(attachment) = attachment else {
         tokio::time::sleep(FIRST_TOKEN).await;
         return not_attached();

@@ -60,6 +60,18 @@ fn a_permit_of_a_lapsed_lease_stays_void_when_the_gate_opens_again() {
 }
 
 #[test]
+fn a_lapse_that_nobody_noticed_before_the_next_lease_counts() {
+    let (clock, gate) = gate();
+    gate.open_until(clock.boot() + seconds(15));
+    clock.advance(seconds(16));
+    gate.open_until(clock.boot() + seconds(15));
+    assert_eq!(gate.lapses(), 1);
+    clock.advance(seconds(5));
+    gate.open_until(clock.boot() + seconds(15));
+    assert_eq!(gate.lapses(), 1, "a renewal is none");
+}
+
+#[test]
 fn a_deadline_that_has_come_shuts_it_and_announces_nothing() {
     let (clock, gate) = gate();
     gate.open_until(clock.boot());

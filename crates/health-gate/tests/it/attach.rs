@@ -45,6 +45,8 @@ struct Backend {
     open: Arc<watch::Sender<usize>>,
     /// `Attach` calls so far.
     attached: Arc<watch::Sender<usize>>,
+    /// Tokens shown on them that were answered.
+    answered: Arc<watch::Sender<usize>>,
 }
 
 struct Open(Arc<watch::Sender<usize>>);
@@ -65,7 +67,9 @@ impl BackendService for Backend {
     ) -> Result<Response<Self::AttachStream>, Status> {
         self.attached.send_modify(|count| *count += 1);
         let peer = request.extensions().get::<PeerAttachment>().unwrap().clone();
-        Ok(Response::new(serve_attach(&peer, request.into_inner()).boxed()))
+        let answered = Arc::clone(&self.answered);
+        let answers = serve_attach(&peer, request.into_inner());
+        Ok(Response::new(answers.inspect(move |_| answered.send_modify(|count| *count += 1)).boxed()))
     }
 
     type GenerateStream = Answers<GenerateResponse>;
@@ -115,7 +119,7 @@ impl Pair {
         let (gateway, adapter) = (world.hold(Role::Gateway).await, world.hold(Role::Adapter).await);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let backend = Backend { open: Arc::default(), attached: Arc::default() };
+        let backend = Backend { open: Arc::default(), attached: Arc::default(), answered: Arc::default() };
         let routes = Routes::new(BackendServiceServer::new(backend.clone()));
         let server = Server {
             router: routes.into_axum_router().layer(GateLayer::new(adapter.gate(), |_| false)),
@@ -135,11 +139,17 @@ impl Pair {
 
     /// A connection with the SVID of `holder` and nothing else.
     async fn raw(&self, holder: &Holder) -> Raw {
+        self.raw_taking(holder, 1 << 20).await
+    }
+
+    /// The same, where each stream may have so many bytes under way.
+    async fn raw_taking(&self, holder: &Holder, window: u32) -> Raw {
         let config = holder.material().client_config(Role::Adapter).unwrap();
         let stream = TcpStream::connect(self.address).await.unwrap();
         let stream = TlsConnector::from(config).connect(no_name(), stream).await.unwrap();
-        let (send, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(window);
+        let (send, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         let service = tower::service_fn(move |request: HttpRequest<Body>| {
             let mut send = send.clone();

@@ -113,7 +113,7 @@ pub(crate) struct Authority {
     pub(crate) heard: watch::Sender<u64>,
     /// Enrolments so far.
     pub(crate) enrolled: watch::Sender<u64>,
-    /// Enrolments refused as revoked.
+    /// Enrolments refused, as revoked or in use.
     pub(crate) refused: watch::Sender<u64>,
     /// Each change ends every lease stream.
     pub(crate) hang_up: watch::Sender<()>,

@@ -1,14 +1,12 @@
 //! Enrolment answers that are not believed.
 
-use std::time::Duration;
-
 use health_gate::StartError;
 use mtls::Role;
 use service_runtime::Exit;
 
 use crate::{
     fake::{Fake, Lie},
-    world::{World, soon, until_open},
+    world::{PATIENCE, World, soon, until_open},
 };
 
 async fn refusal(lie: Lie) -> StartError {
@@ -91,10 +89,17 @@ async fn another_deployments_policy_in_the_measured_config() {
     assert!(error.to_string().contains("names another policy"), "{error}");
 }
 
-async fn no_lease(world: &World) -> String {
+/// What a service says that never gets a lease. Time runs until `fake` has refused it twice.
+pub(crate) async fn no_lease(world: &World, fake: Option<&Fake>) -> String {
     let mut config = world.config(Role::Gateway);
-    config.start_timeout = Duration::from_millis(300);
-    let error = soon(world.try_hold(config)).await.unwrap_err();
+    config.start_timeout = PATIENCE / 2;
+    let (held, ()) = tokio::join!(soon(world.try_hold(config)), async {
+        if let Some(fake) = fake {
+            soon(fake.authority.refused.subscribe().wait_for(|count| *count >= 2)).await.unwrap();
+        }
+        tokio::time::pause();
+    });
+    let error = held.unwrap_err();
     assert_eq!(error.exit(), Exit::NoLease);
     error.to_string()
 }
@@ -102,15 +107,15 @@ async fn no_lease(world: &World) -> String {
 #[tokio::test]
 async fn no_socket_is_no_lease_and_names_the_socket() {
     let world = World::new();
-    let message = no_lease(&world).await;
+    let message = no_lease(&world, None).await;
     assert!(message.contains(world.run_dir().join("enrol-gateway.sock").to_str().unwrap()), "{message}");
 }
 
 #[tokio::test]
 async fn an_identity_in_use_is_no_lease_and_says_so() {
     let world = World::new();
-    let _fake = Fake::lying(&world, Some(Lie::InUse));
-    let message = no_lease(&world).await;
+    let fake = Fake::lying(&world, Some(Lie::InUse));
+    let message = no_lease(&world, Some(&fake)).await;
     assert!(message.contains("IDENTITY_IN_USE"), "{message}");
 }
 
@@ -120,7 +125,7 @@ async fn an_identity_that_becomes_free_is_taken() {
     let fake = Fake::lying(&world, Some(Lie::InUse));
     let config = world.config(Role::Gateway);
     let (held, ()) = tokio::join!(soon(world.try_hold(config)), async {
-        tokio::task::yield_now().await;
+        soon(fake.authority.refused.subscribe().wait_for(|count| *count >= 1)).await.unwrap();
         fake.authority.lie(None);
     });
     assert!(held.unwrap().gate().is_open());

@@ -5,6 +5,7 @@ use mtls::Role;
 
 use crate::{
     fake::{Fake, Lie},
+    refused::no_lease,
     world::{World, soon, until_open},
 };
 
@@ -76,10 +77,7 @@ async fn an_enrolment_refused_as_revoked_shuts_the_gate_until_it_is_reinstated()
 #[tokio::test]
 async fn a_revoked_service_never_starts() {
     let world = World::new();
-    let _fake = Fake::lying(&world, Some(Lie::RevokedAtEnrol));
-    let mut config = world.config(Role::Gateway);
-    config.start_timeout = std::time::Duration::from_millis(100);
-    let refused = world.try_hold(config).await.unwrap_err();
-    assert_eq!(refused.exit(), service_runtime::Exit::NoLease);
-    assert!(refused.to_string().contains("IDENTITY_REVOKED"), "{refused}");
+    let fake = Fake::lying(&world, Some(Lie::RevokedAtEnrol));
+    let refused = no_lease(&world, Some(&fake)).await;
+    assert!(refused.contains("IDENTITY_REVOKED"), "{refused}");
 }

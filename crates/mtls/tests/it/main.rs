@@ -217,7 +217,7 @@ fn without_material_nothing_connects_and_refused_material_changes_nothing() {
 fn a_connection_tells_its_peer() {
     let leaf = TestCa::new().svid(&[id(Role::Gateway)]).chain.remove(0);
     let facts = |peer_leaf| TlsFacts { exporter: [0; 32], leaf_spki_sha256: [0; 32], peer_leaf, http2: true };
-    let connection = |tls| Connection { id: 1, peer: None, tls, unix_peer: None };
+    let connection = |tls| Connection { id: 1, tls, unix_peer: None };
     assert_eq!(peer_of(&connection(Some(facts(Some(leaf))))), Ok(id(Role::Gateway)));
     assert_eq!(peer_of(&connection(Some(facts(None)))), Err(PeerError::NoCertificate));
     assert_eq!(peer_of(&connection(None)), Err(PeerError::NoTls));

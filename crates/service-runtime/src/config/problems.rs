@@ -10,7 +10,7 @@ pub struct Problems(Vec<(Exit, String)>);
 
 impl Problems {
     /// Notes a mistake: which key, what it says, what it should say.
-    pub fn push(&mut self, mistake: impl Into<String>) {
+    pub(crate) fn push(&mut self, mistake: impl Into<String>) {
         self.0.push((Exit::Config, mistake.into()));
     }
 
@@ -20,24 +20,24 @@ impl Problems {
     }
 
     /// Notes a mistake unless `holds`.
-    pub fn require(&mut self, holds: bool, mistake: impl FnOnce() -> String) {
+    pub(crate) fn require(&mut self, holds: bool, mistake: impl FnOnce() -> String) {
         if !holds {
             self.push(mistake());
         }
     }
 
     /// Unwraps `result`, or notes its error under `key`.
-    pub fn take<T, E: fmt::Display>(&mut self, key: &str, result: Result<T, E>) -> Option<T> {
+    pub(crate) fn take<T, E: fmt::Display>(&mut self, key: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.push(format!("{key}: {error}"))).ok()
     }
 
     /// Whether nothing was noted.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The code to end with: mistakes come before what only policy refuses.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         let refused = self.0.iter().all(|(exit, _)| *exit == Exit::Policy);
         if refused { Exit::Policy } else { Exit::Config }
     }

@@ -1,5 +1,5 @@
 //! The accept loop over real sockets and real TLS.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{Notify, watch},
     task::JoinHandle,
+    time::timeout,
 };
 
 mod ops;
@@ -56,6 +57,11 @@ async fn start(router: Router, limits: Limits) -> Running {
     Running { address, certificate, shutdown, recycle, task }
 }
 
+/// Waits for something that has to come; a hang is a failure.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(30), what).await.expect("it never came")
+}
+
 type Tls = tokio_rustls::client::TlsStream<TcpStream>;
 
 async fn dial(running: &Running, alpn: &[u8]) -> Tls {
@@ -70,14 +76,15 @@ async fn dial(running: &Running, alpn: &[u8]) -> Tls {
     config.alpn_protocols = vec![alpn.to_vec()];
     let stream = TcpStream::connect(running.address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    soon(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream)).await.unwrap()
 }
 
 type H2 = hyper::client::conn::http2::SendRequest<Empty<bytes::Bytes>>;
 
 async fn h2(running: &Running) -> (H2, JoinHandle<hyper::Result<()>>) {
     let io = TokioIo::new(dial(running, b"h2").await);
-    let (send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let (send, connection) =
+        soon(hyper::client::conn::http2::handshake(TokioExecutor::new(), io)).await.unwrap();
     (send, tokio::spawn(connection))
 }
 
@@ -103,19 +110,19 @@ async fn both_ends_know_the_same_exporter_over_h2_and_h1() {
         let io = TokioIo::new(stream);
         let response = if alpn == b"h2" {
             let (mut send, connection) =
-                hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+                soon(hyper::client::conn::http2::handshake(TokioExecutor::new(), io)).await.unwrap();
             tokio::spawn(connection);
-            send.send_request(request()).await.unwrap()
+            soon(send.send_request(request())).await.unwrap()
         } else {
-            let (mut send, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+            let (mut send, connection) = soon(hyper::client::conn::http1::handshake(io)).await.unwrap();
             tokio::spawn(connection);
-            send.send_request(request()).await.unwrap()
+            soon(send.send_request(request())).await.unwrap()
         };
-        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body = soon(response.into_body().collect()).await.unwrap().to_bytes();
         assert_eq!(body, [exporter, [7; 32]].concat());
     }
     running.shutdown.cancel();
-    running.task.await.unwrap();
+    soon(running.task).await.unwrap();
 }
 
 #[tokio::test]
@@ -123,7 +130,7 @@ async fn a_silent_handshake_is_given_up() {
     let limits = Limits { handshake: Duration::from_millis(50), ..Limits::default() };
     let running = start(Router::new(), limits).await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();
-    assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+    assert_eq!(soon(stream.read(&mut [0; 1])).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -133,7 +140,7 @@ async fn a_peer_that_never_speaks_http_is_closed() {
     let running = start(Router::new(), limits).await;
     let mut silent = dial(&running, b"h2").await;
     let mut rest = Vec::new();
-    drop(silent.read_to_end(&mut rest).await);
+    drop(soon(silent.read_to_end(&mut rest)).await);
 }
 
 #[tokio::test]
@@ -145,9 +152,9 @@ async fn a_peer_that_does_not_read_is_closed() {
     let limits = Limits { unread: Duration::from_millis(100), ..Limits::default() };
     let running = start(Router::new().route("/", get(endless)), limits).await;
     let (mut send, connection) = h2(&running).await;
-    let unread = send.send_request(request()).await.unwrap();
+    let unread = soon(send.send_request(request())).await.unwrap();
     // The server drops the connection under an answer that nobody takes.
-    drop(connection.await.unwrap());
+    drop(soon(connection).await.unwrap());
     drop(unread);
 }
 
@@ -166,13 +173,13 @@ async fn recycling_sends_goaway_and_cuts_no_stream() {
     let running = start(Router::new().route("/", slow), Limits::default()).await;
     let (mut send, connection) = h2(&running).await;
     let answer = tokio::spawn(send.send_request(request()));
-    started.notified().await;
+    soon(started.notified()).await;
     running.recycle.send(1).unwrap();
     release.notify_one();
-    let body = answer.await.unwrap().unwrap().into_body().collect().await.unwrap().to_bytes();
+    let body = soon(soon(answer).await.unwrap().unwrap().into_body().collect()).await.unwrap().to_bytes();
     assert_eq!(body, "whole");
     // The client still holds the connection; it ends because the server sent GOAWAY.
-    connection.await.unwrap().unwrap();
+    soon(connection).await.unwrap().unwrap();
     drop(send);
 }
 
@@ -190,10 +197,10 @@ async fn drain_waits_for_a_stream_and_then_cuts_it() {
     let running = start(Router::new().route("/", stuck), limits).await;
     let (mut send, _connection) = h2(&running).await;
     let answer = tokio::spawn(send.send_request(request()));
-    started.notified().await;
+    soon(started.notified()).await;
     running.shutdown.cancel();
-    running.task.await.unwrap();
-    assert!(answer.await.unwrap().is_err());
+    soon(running.task).await.unwrap();
+    assert!(soon(answer).await.unwrap().is_err());
     assert!(TcpStream::connect(running.address).await.is_err(), "the port is closed");
 }
 
@@ -218,11 +225,11 @@ async fn the_kernel_says_who_is_at_the_other_end_of_a_unix_socket() {
     let task = tokio::spawn(server.serve(Incoming::Unix(listener), shutdown.clone()));
     let io = TokioIo::new(UnixStream::connect(&path).await.unwrap());
     let (mut send, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        soon(hyper::client::conn::http2::handshake(TokioExecutor::new(), io)).await.unwrap();
     tokio::spawn(connection);
-    let response = send.send_request(request()).await.unwrap();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let response = soon(send.send_request(request())).await.unwrap();
+    let body = soon(response.into_body().collect()).await.unwrap().to_bytes();
     assert_eq!(body, nix::unistd::getuid().to_string());
     shutdown.cancel();
-    task.await.unwrap();
+    soon(task).await.unwrap();
 }

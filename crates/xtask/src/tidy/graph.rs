@@ -43,12 +43,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("e2e", &["attested-client", "dev-stack", "snp-evidence", "snp-simulator"]),
     ("xtask", &[]),
 ];
-/// What every crate but the pure ones may name.
+/// What every crate but those that stand alone may name.
 const EVERYBODY: &[&str] = &["mtls", "proto", "service-runtime"];
-/// Crates that know neither network, runtime, clock nor environment.
-const PURE: &[&str] =
+/// Crates that may not name [`EVERYBODY`].
+const ALONE: &[&str] =
     &["azure-vtpm", "health-token", "launch-measurement", "proto", "snp-evidence", "snp-simulator", "xtask"];
-/// What the pure verifiers must not reach.
+/// Bytes in, verdict out: they reach nothing of [`IMPURE`].
+const VERIFIERS: &[&str] = &["azure-vtpm", "health-token", "launch-measurement", "snp-evidence"];
+/// Network, runtime, interfaces.
 const IMPURE: &[&str] = &["hyper", "prost", "tokio", "tonic"];
 /// What is shipped.
 const SHIPPED: &[&str] = &["attestation-svc", "backend-adapter", "cube-cli", "inference-gateway"];
@@ -88,20 +90,20 @@ impl Graph {
                 findings.push(format!("crate {from} has no entry in the table of arrows"));
                 continue;
             };
-            let everybody: &[&str] = if PURE.contains(&from.as_str()) { &[] } else { EVERYBODY };
+            let everybody: &[&str] = if ALONE.contains(&from.as_str()) { &[] } else { EVERYBODY };
             let ours = self.normal.get(from).into_iter().flatten().filter(|to| self.ours.contains(*to));
             findings.extend(
                 ours.filter(|to| !allowed.contains(&to.as_str()) && !everybody.contains(&to.as_str()))
                     .map(|to| format!("{from} must not depend on {to}")),
             );
         }
-        for pure in ["azure-vtpm", "health-token", "launch-measurement", "snp-evidence"] {
-            let reached = self.reached(pure);
+        for verifier in VERIFIERS {
+            let reached = self.reached(verifier);
             findings.extend(
                 IMPURE
                     .iter()
                     .filter(|to| reached.contains(**to))
-                    .map(|to| format!("{pure} must not reach {to}")),
+                    .map(|to| format!("{verifier} must not reach {to}")),
             );
         }
         findings

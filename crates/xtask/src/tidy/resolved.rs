@@ -1,6 +1,6 @@
 //! The crates that a build really uses, on any target.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 
@@ -31,14 +31,14 @@ const LICENCE_EXCEPTIONS: &[&str] = &["option-ext"];
 pub(super) fn check() -> Result<Vec<String>> {
     let tree = ["tree", "--locked", "--workspace", "--edges", "all", "--target", "all", "--prefix", "none"];
     let text = String::from_utf8(output(cargo(&tree).args(["--format", "{p}|{l}"]))?)?;
-    // "name v1.2.3 (path)|licence", and " (*)" behind what was printed before.
-    let crates = text.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|'));
-    let crates = crates.filter_map(|(package, licence)| Some((package.split(' ').next()?, licence)));
-    Ok(crates
-        .collect::<BTreeMap<_, _>>()
-        .into_iter()
-        .filter_map(|(name, licence)| finding(name, licence))
-        .collect())
+    Ok(crates(&text).into_iter().filter_map(|(name, licence)| finding(name, licence)).collect())
+}
+
+/// Name and licence from lines such as "name v1.2.3 (path)|licence", with " (*)" behind what was printed before.
+/// Versions of one crate may differ in their licence.
+fn crates(tree: &str) -> BTreeSet<(&str, &str)> {
+    let lines = tree.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|'));
+    lines.filter_map(|(package, licence)| Some((package.split(' ').next()?, licence))).collect()
 }
 
 fn finding(name: &str, licence: &str) -> Option<String> {
@@ -63,6 +63,12 @@ mod tests {
     fn a_banned_crate_is_found() {
         assert_eq!(finding("ring", "ISC").as_deref(), Some("crate ring is banned"));
         assert_eq!(finding("rustls", "MIT"), None);
+    }
+
+    #[test]
+    fn each_version_of_a_crate_is_looked_at() {
+        let tree = "a v1.0.0|GPL-3.0\na v2.0.0 (/a)|MIT\na v2.0.0 (/a)|MIT (*)\n";
+        assert_eq!(crates(tree).into_iter().collect::<Vec<_>>(), [("a", "GPL-3.0"), ("a", "MIT")]);
     }
 
     #[test]

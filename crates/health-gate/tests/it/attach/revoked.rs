@@ -27,6 +27,27 @@ async fn a_revoked_peer_is_cut_off_at_once_and_its_tokens_stay_void() {
 }
 
 #[tokio::test]
+async fn a_peer_that_leaves_its_answers_unread_is_cut_off_all_the_same() {
+    let pair = Pair::start().await;
+    // Less than an answer to `Attach`: the second one waits in the transport, which asks for no third.
+    let mut client = pair.raw_taking(&pair.gateway, 64).await;
+    let (tokens, queue) = mpsc::channel(1);
+    let mut answered = pair.backend.answered.subscribe();
+    let health_token = pair.gateway.tokens().current().to_string();
+    tokens.send(AttachRequest { health_token: health_token.clone() }).await.unwrap();
+    let _unread = soon(client.attach(ReceiverStream::new(queue))).await.unwrap();
+    soon(answered.wait_for(|count| *count == 1)).await.unwrap();
+    tokens.send(AttachRequest { health_token }).await.unwrap();
+    soon(answered.wait_for(|count| *count == 2)).await.unwrap();
+    let mut answer = soon(client.generate(empty::<GenerateRequest>())).await.unwrap().into_inner();
+    soon(answer.message()).await.unwrap();
+
+    revoke_gateway(&pair);
+    assert_eq!(refusal(soon(answer.message()).await).0, "PEER_NOT_ATTACHED");
+    assert_eq!(refusal(soon(client.list_models(empty())).await).0, "PEER_NOT_ATTACHED");
+}
+
+#[tokio::test]
 async fn a_revocation_outlives_an_enrolment_that_does_not_mention_it() {
     let pair = Pair::start().await;
     let mut client = pair.raw(&pair.gateway).await;

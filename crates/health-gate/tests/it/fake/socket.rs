@@ -55,6 +55,7 @@ impl IdentityService for Socket {
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         let (authority, request) = (&self.authority, request.into_inner());
         if authority.tells(Lie::InUse) {
+            authority.refused.send_modify(|count| *count += 1);
             return Err(proto::status(Code::AlreadyExists, proto::reason::IDENTITY_IN_USE, "held by pid 1"));
         }
         if authority.tells(Lie::RevokedAtEnrol) {

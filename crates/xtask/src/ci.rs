@@ -62,12 +62,12 @@ pub(crate) fn renew(baseline: bool) -> Result<()> {
 }
 
 /// Generates Rust from the .proto files, or checks that it is in step.
-pub(crate) fn codegen(arguments: &[&str]) -> Result<()> {
+fn codegen(arguments: &[&str]) -> Result<()> {
     example("proto", "codegen", arguments)
 }
 
 /// Generates documents and samples from the code, or checks that they are in step.
-pub(crate) fn documents(arguments: &[&str]) -> Result<()> {
+fn documents(arguments: &[&str]) -> Result<()> {
     example("e2e", "documents", arguments)
 }
 
