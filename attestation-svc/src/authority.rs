@@ -8,7 +8,7 @@ use aws_lc_rs::digest::SHA256;
 use health_token::{AFFIRMING, Attested, B64Url, Claims, MAX_LIFE, PROFILE};
 use mtls::{CertificateRequest, Material, Role, ServiceKey, Svid};
 use service_runtime::{Clock, MeasuredConfig, ServerTls};
-use snp_evidence::{EvidenceFormat, Product};
+use snp_evidence::{Challenge, EvidenceFormat, Product};
 use tokio::sync::watch;
 use tracing::error;
 
@@ -19,7 +19,7 @@ use crate::error::BootError;
 use crate::manifest::{Manifests, Published, hash};
 use crate::metrics::Metrics;
 use crate::mint::{Mint, MintError};
-use crate::prover::{Caller, Challenge, Committed, Prover, ProverError};
+use crate::prover::{Caller, Committed, Prover, ProverError};
 use crate::roster::Roster;
 
 /// The source of identity and health of one boot.
@@ -55,7 +55,7 @@ pub(crate) struct Machine {
 /// attestation-svc's own SVID, for the mutual TLS listener.
 #[derive(Debug)]
 struct OwnIdentity {
-    key: Arc<ServiceKey>,
+    key: ServiceKey,
     material: Material,
     /// What the clock shows in the first half of the certificate's life, in seconds since 1970.
     fresh: Mutex<Range<i64>>,
@@ -84,7 +84,7 @@ impl Authority {
     pub(crate) fn new(config: &Config, accepted: Accepted, clock: Arc<dyn Clock>) -> Result<Self, BootError> {
         let Accepted { prover, ca, mint, manifests, claims, machine, metrics } = accepted;
         let own = OwnIdentity {
-            key: Arc::new(ServiceKey::generate()?),
+            key: ServiceKey::generate()?,
             material: Material::new(Arc::clone(&clock)),
             fresh: Mutex::new(0..0),
         };
@@ -119,11 +119,11 @@ impl Authority {
     ) -> Result<Proof, ProverError> {
         let committed = Committed { manifest: &published.bytes, claims: &self.claims };
         let (since, limit) = (self.clock.boot(), self.prover.limits.call);
-        let evidence = self.prover.evidence(caller, challenge.report_data(committed), limit).await;
+        let evidence = self.prover.evidence(caller, committed.report_data(challenge), limit).await;
         self.metrics.report(caller, evidence.is_ok(), self.clock.boot().saturating_sub(since));
         let evidence = evidence?;
         let report_sha256 = hash(&SHA256, &evidence.report);
-        Ok(Proof { bundle: challenge.bundle(&evidence, committed), report_sha256 })
+        Ok(Proof { bundle: committed.bundle(challenge, &evidence), report_sha256 })
     }
 
     /// What tokens say of the evidence behind them.
@@ -184,8 +184,8 @@ impl Authority {
         let request = CertificateRequest::verify(&key.csr_der()?)?;
         let svid = self.ca.issue_svid(Role::Attestation, &request, now)?;
         let own = self.ca.identity(Role::Attestation);
-        let svid = Svid { key: Arc::clone(key), chain: vec![svid] };
-        material.set(svid, vec![self.ca.certificate().clone()], own.trust_domain(), own.instance())?;
+        let svid = Svid { key: key.clone(), chain: vec![svid] };
+        material.set(&svid, vec![self.ca.certificate().clone()], own.trust_domain(), own.instance())?;
         Ok(())
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use nix::unistd::geteuid;
 use service_runtime::Clock;
 use snp_evidence::{
-    B64Url, Binder, CLAIMS_PROFILE, DebugStatus, Policy, Purpose, RuntimeClaims, TrustRoots, UnixTime,
-    VerifiedReport, verify,
+    B64Url, Binder, CLAIMS_PROFILE, Challenge, DebugStatus, Policy, Purpose, RuntimeClaims, TrustRoots,
+    UnixTime, VerifiedReport, verify,
 };
 use snp_platform::Platform;
 
@@ -17,7 +17,7 @@ use crate::error::BootError;
 use crate::manifest::Manifests;
 use crate::metrics::Metrics;
 use crate::mint::Mint;
-use crate::prover::{Caller, Challenge, Committed, Prover};
+use crate::prover::{Caller, Committed, Prover};
 
 /// IANA enterprise number of AMD.
 const AMD: u32 = 3704;
@@ -68,7 +68,7 @@ impl Judge<'_> {
     /// A fresh report for attestation-svc itself, accepted by the policy.
     async fn own_report(&self, committed: Committed<'_>) -> Result<VerifiedReport, BootError> {
         let challenge = Challenge { purpose: Purpose::Boot, nonce: random()?, binder: Binder::none() };
-        let expected = challenge.report_data(committed);
+        let expected = committed.report_data(&challenge);
         let evidence = self.prover.evidence(Caller::Inside, expected, self.prover.limits.boot).await?;
         let now = UnixTime(self.clock.unix());
         Ok(verify(&evidence, self.roots, self.policy, &expected, now).map_err(Box::new)?)

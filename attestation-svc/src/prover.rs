@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use collateral::CollateralError;
-use snp_evidence::{
-    Binder, Bundle, Evidence, EvidenceFormat, NonceTree, Purpose, ReportData, TreePosition, leaf,
-};
+use snp_evidence::{Bundle, Challenge, Evidence, EvidenceFormat, ReportData, TreePosition};
 use snp_platform::{Platform, PlatformError};
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
@@ -78,33 +76,23 @@ impl PublicLane {
     }
 }
 
-/// What a report is made for. The RPC decides it, never a message.
-#[derive(Debug)]
-pub(crate) struct Challenge {
-    pub(crate) purpose: Purpose,
-    pub(crate) nonce: [u8; 32],
-    pub(crate) binder: Binder,
-}
-
-/// What a report commits to beside the challenge: exact bytes.
+/// What a report commits to beside the challenge, whose purpose and binder the RPC decides and never a message: exact
+/// bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Committed<'a> {
     pub(crate) manifest: &'a [u8],
     pub(crate) claims: &'a [u8],
 }
 
-impl Challenge {
+impl Committed<'_> {
     /// The `report_data` of a challenge answered alone.
-    pub(crate) fn report_data(&self, committed: Committed<'_>) -> ReportData {
-        let root = NonceTree::new(vec![leaf(&self.nonce, &self.binder)]).root();
-        ReportData::compute(self.purpose, &root, committed.manifest, committed.claims)
+    pub(crate) fn report_data(self, challenge: &Challenge) -> ReportData {
+        challenge.report_data_alone(self.manifest, self.claims)
     }
 
     /// Evidence bundle v1 of a challenge answered alone.
-    pub(crate) fn bundle(&self, evidence: &Evidence, committed: Committed<'_>) -> Vec<u8> {
-        let Committed { manifest, claims } = committed;
-        let position = TreePosition::single();
-        Bundle::new(self.purpose, self.nonce, &self.binder, position, evidence, manifest, claims).to_bytes()
+    pub(crate) fn bundle(self, challenge: &Challenge, evidence: &Evidence) -> Vec<u8> {
+        Bundle::new(challenge, TreePosition::single(), evidence, self.manifest, self.claims).to_bytes()
     }
 }
 
@@ -195,6 +183,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use futures_util::{FutureExt, poll};
+    use snp_evidence::{Binder, Purpose};
     use tokio::task::{JoinSet, yield_now};
 
     use super::*;
@@ -230,7 +219,7 @@ mod tests {
 
     fn data() -> ReportData {
         let challenge = Challenge { purpose: Purpose::Boot, nonce: [0; 32], binder: Binder::none() };
-        challenge.report_data(Committed::default())
+        Committed::default().report_data(&challenge)
     }
 
     #[tokio::test]

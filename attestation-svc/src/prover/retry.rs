@@ -43,12 +43,12 @@ impl Prover {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use snp_evidence::{Binder, Endorsements, EvidenceFormat, Purpose};
+    use snp_evidence::{Binder, Challenge, Endorsements, EvidenceFormat, Purpose};
     use snp_platform::Platform;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::prover::{Challenge, Committed, ReportLimits};
+    use crate::prover::{Committed, ReportLimits};
 
     const LIMIT: Duration = Duration::from_mins(1);
 
@@ -93,7 +93,7 @@ mod tests {
 
     fn data(nonce: u8) -> ReportData {
         let challenge = Challenge { purpose: Purpose::Boot, nonce: [nonce; 32], binder: Binder::none() };
-        challenge.report_data(Committed::default())
+        Committed::default().report_data(&challenge)
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,12 +12,12 @@ use proto::attestation::v1::{
 };
 use proto::reason;
 use service_runtime::Connection;
-use snp_evidence::{Binder, Purpose};
+use snp_evidence::{Binder, Challenge, Purpose};
 use tonic::{Code, Request, Response, Status};
 
 use crate::authority::Authority;
 use crate::enrolment;
-use crate::prover::{Caller, Challenge};
+use crate::prover::Caller;
 use crate::refusals::Refusals;
 use crate::rpc::{exactly_32, internal, nonce, unavailable};
 

@@ -14,14 +14,14 @@ use proto::attestation::v1::{
 use proto::reason;
 use rustls_pki_types::CertificateDer;
 use service_runtime::CancellationToken;
-use snp_evidence::{Binder, PUBLIC_LISTENER, Purpose};
+use snp_evidence::{Binder, Challenge, PUBLIC_LISTENER, Purpose};
 use tonic::{Code, Request, Response, Status};
 use tracing::{info, warn};
 
 use crate::authority::Authority;
 use crate::enrolment::Holder;
 use crate::manifest::hash;
-use crate::prover::{Caller, Challenge};
+use crate::prover::Caller;
 use crate::rpc::{Answers, internal, invalid, nonce, session, unavailable};
 
 /// On an enrolment socket.

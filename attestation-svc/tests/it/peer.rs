@@ -17,7 +17,7 @@ use proto::attestation::v1::identity_service_client::IdentityServiceClient;
 use proto::attestation::v1::{EnrollRequest, EnrollResponse, ListenerKey};
 use rustls_pki_types::CertificateDer;
 use service_runtime::Clock;
-use snp_evidence::{Binder, Expectation, PUBLIC_LISTENER, Purpose, UnixTime, VerifiedBundle, appraise};
+use snp_evidence::{Binder, Challenge, PUBLIC_LISTENER, Purpose, UnixTime, VerifiedBundle, appraise};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
@@ -128,14 +128,14 @@ impl Link {
 /// A service with its keys.
 pub(crate) struct Peer {
     pub(crate) role: Role,
-    pub(crate) key: Arc<ServiceKey>,
+    pub(crate) key: ServiceKey,
     pub(crate) listener: ServiceKey,
 }
 
 impl Peer {
     pub(crate) fn new(role: Role) -> Self {
         let key = || ServiceKey::generate().unwrap();
-        Self { role, key: Arc::new(key()), listener: key() }
+        Self { role, key: key(), listener: key() }
     }
 
     /// What a well-behaved service asks.
@@ -164,8 +164,8 @@ impl Peer {
         let material = Material::new(Arc::clone(&world.clock) as Arc<dyn Clock>);
         let chain = vec![certificate(&answer.svid)];
         let roots = answer.trust_bundle.iter().map(certificate).collect();
-        let svid = Svid { key: Arc::clone(&self.key), chain };
-        material.set(svid, roots, &manifest.trust_domain, &manifest.instance).unwrap();
+        let svid = Svid { key: self.key.clone(), chain };
+        material.set(&svid, roots, &manifest.trust_domain, &manifest.instance).unwrap();
         Enrolled { answer, bundle, material }
     }
 
@@ -186,9 +186,9 @@ pub(crate) struct Enrolled {
 
 impl World {
     pub(crate) fn appraise(&self, bundle: &[u8], purpose: Purpose, binder: Binder) -> VerifiedBundle {
-        let expectation = Expectation { purpose, nonce: NONCE, binder };
+        let challenge = Challenge { purpose, nonce: NONCE, binder };
         let now = UnixTime(self.clock.unix());
-        appraise(bundle, &self.roots, &self.policy(), &expectation, now).unwrap()
+        appraise(bundle, &self.roots, &self.policy(), &challenge, now).unwrap()
     }
 }
 

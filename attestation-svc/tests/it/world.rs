@@ -88,7 +88,7 @@ impl Platform for Device {
         }
         let processor = &self.processor;
         let endorsements = Endorsements {
-            vek: self.with_vcek.then(|| Vek::Vcek(processor.vcek_der().to_vec())),
+            vek: self.with_vcek.then(|| Vek::Vcek(processor.vek_der().to_vec())),
             ask: Some(processor.ask_der().to_vec()),
             ark: Some(processor.ark_der().to_vec()),
             ..Endorsements::default()

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use snp_evidence::{Binder, Expectation, Policy, Purpose, Refusal, TrustRoots, UnixTime};
+use snp_evidence::{Binder, Challenge, Policy, Purpose, Refusal, TrustRoots, UnixTime};
 
 use crate::{AttestedChannel, Unattested};
 
@@ -41,12 +41,12 @@ impl FromStr for Binding {
 pub struct Offer {
     connection: Unattested,
     bundle: Vec<u8>,
-    expectation: Expectation,
+    challenge: Challenge,
 }
 
 impl Offer {
     pub(crate) fn new(connection: Unattested, bundle: Vec<u8>, nonce: [u8; 32], binder: Binder) -> Self {
-        Self { connection, bundle, expectation: Expectation { purpose: Purpose::Fresh, nonce, binder } }
+        Self { connection, bundle, challenge: Challenge { purpose: Purpose::Fresh, nonce, binder } }
     }
 
     /// The bundle's bytes as they came.
@@ -55,8 +55,8 @@ impl Offer {
     }
 
     /// What this side knows of its own: nonce, exporter, leaf key, listener.
-    pub fn expectation(&self) -> &Expectation {
-        &self.expectation
+    pub fn challenge(&self) -> &Challenge {
+        &self.challenge
     }
 
     /// The connection that the bundle came from.
@@ -72,7 +72,7 @@ impl Offer {
         policy: &Policy,
         now: UnixTime,
     ) -> Result<AttestedChannel, Refusal> {
-        let verified = snp_evidence::appraise(&self.bundle, roots, policy, &self.expectation, now)?;
+        let verified = snp_evidence::appraise(&self.bundle, roots, policy, &self.challenge, now)?;
         Ok(AttestedChannel::new(self.connection, verified))
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use snp_evidence::{
-    CheckOutcome, Evidence, EvidenceFormat, ExaminedReport, Policy, TrustRoots, UnixTime, examine_vouching,
+    CheckOutcome, Evidence, EvidenceFormat, ExaminedReport, Policy, RefusalClass, TrustRoots, UnixTime,
+    examine_vouching,
 };
 
 use crate::{
-    check::{Check, REPORT_DATA, Refusal, Tally},
+    check::{Refusal, Tally},
     checks::{PARAVISOR, QUOTE, Subject},
     evidence::{AzureEvidence, Nonce},
     runtime_data::RuntimeData,
@@ -33,27 +34,19 @@ pub fn appraise(
     nonce: &Nonce,
     now: UnixTime,
 ) -> Result<VerifiedQuote, Refusal> {
-    run(evidence, roots, policy, nonce, now, |_| true)
-}
-
-/// [`appraise`] with some checks only; tests show with it what each is for.
-pub(crate) fn run(
-    evidence: &AzureEvidence,
-    roots: &TrustRoots,
-    policy: &Policy,
-    nonce: &Nonce,
-    now: UnixTime,
-    wanted: impl Fn(&&Check) -> bool,
-) -> Result<VerifiedQuote, Refusal> {
     let subject = Subject::new(evidence, nonce);
     let mut tally = Tally::default();
-    PARAVISOR.iter().filter(&wanted).for_each(|check| tally.run(check, &subject));
+    for check in PARAVISOR {
+        tally.run(check, &subject);
+    }
     let examined = examine_report(&subject, roots, policy, now);
     match &examined {
         Ok(report) => tally.add_report(report.checks().iter().map(own_words)),
         Err(refusal) => tally.add_report(refusal.checks().iter().map(own_words)),
     }
-    QUOTE.iter().filter(&wanted).for_each(|check| tally.run(check, &subject));
+    for check in QUOTE {
+        tally.run(check, &subject);
+    }
     let pcrs = subject.quoted_pcrs();
     let checks = tally.finish()?;
     match (examined, subject.runtime_data) {
@@ -82,15 +75,16 @@ fn examine_report(
     examine_vouching(&evidence, roots, policy, runtime_data, now)
 }
 
-/// On Azure it is the runtime data that `report_data` stands for, not a challenge.
+/// On Azure it is the runtime data that `report_data` stands for, not a challenge: a matter of the evidence, and not
+/// of the channel.
 fn own_words(row: &CheckOutcome) -> CheckOutcome {
     let row = row.clone();
-    if row.id != REPORT_DATA {
+    if row.id != "report_data" {
         return row;
     }
     let fix =
         "the runtime data are not those of this report: collect hcl_report.bin anew, and suspect the guest";
-    CheckOutcome { source: "AMD", fix, ..row }
+    CheckOutcome { class: RefusalClass::Untrusted, fix, ..row }
 }
 
 impl VerifiedQuote {

@@ -110,14 +110,12 @@ impl Tally {
         self.add(CheckOutcome { id, class, result, observed, expected, source, fix, unjudged });
     }
 
-    /// The rows of the SNP report. Only when the report is proven genuine may later rows count. That it is over the
-    /// runtime data is a matter of the evidence here, not of the channel.
+    /// The rows of the SNP report. Only when the report is proven genuine may later rows count.
     pub(crate) fn add_report(&mut self, rows: impl Iterator<Item = CheckOutcome>) {
         let mut genuine = false;
         for row in rows {
             genuine |= row.id == "report.signature" && row.result == CheckResult::Pass;
-            let class = if row.id == REPORT_DATA { RefusalClass::Untrusted } else { row.class };
-            self.add(CheckOutcome { class, ..row });
+            self.add(row);
         }
         if !genuine {
             self.core.get_or_insert("report.signature");
@@ -132,7 +130,7 @@ impl Tally {
         }
         if row.result == CheckResult::Fail {
             self.first.get_or_insert((row.class, self.checks.len()));
-            if !matches!(row.class, RefusalClass::OutOfPolicy | RefusalClass::Channel) {
+            if row.class.is_core() {
                 self.core.get_or_insert(row.id);
             }
         }
@@ -146,5 +144,3 @@ impl Tally {
         }
     }
 }
-
-pub(crate) const REPORT_DATA: &str = "report_data";

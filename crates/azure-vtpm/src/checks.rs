@@ -2,7 +2,9 @@
 //! tables. The first that fails is the reason. None has an off switch.
 #![expect(clippy::unnecessary_wraps, reason = "every check has one shape, so that the table can hold it")]
 
-use snp_evidence::RefusalClass;
+use std::collections::BTreeMap;
+
+use snp_evidence::RefusalClass::{self, Channel, Malformed, Untrusted};
 
 use crate::{
     check::{Check, Finding, Judged, Unjudged},
@@ -18,28 +20,27 @@ use crate::{
 /// Around the SNP report: is this a paravisor's report, and what does it commit to?
 #[rustfmt::skip]
 pub(crate) const PARAVISOR: &[Check] = &[
-    form("azure.hcl", NOBODY, hcl, "collect vTPM NV index 0x01400001 anew, and send it unchanged"),
-    evidence("azure.report_type", NOBODY, report_type, "this verifier judges SEV-SNP guests: TDX and trusted launch need another"),
-    form("azure.runtime_data", HCL, runtime_data, "collect hcl_report.bin anew: it has to name the vTPM's key"),
-    evidence("azure.runtime_data_copy", NOBODY, runtime_data_copy, "leave the copy out, or send the one that belongs to hcl_report.bin"),
-    evidence("azure.vmpl", AMD, vmpl, "the guest asked for the report, not its paravisor, so that the runtime data may say anything"),
+    check(Malformed, "azure.hcl", NOBODY, hcl, "collect vTPM NV index 0x01400001 anew, and send it unchanged"),
+    check(Untrusted, "azure.report_type", NOBODY, report_type, "this verifier judges SEV-SNP guests: TDX and trusted launch need another"),
+    check(Malformed, "azure.runtime_data", HCL, runtime_data, "collect hcl_report.bin anew: it has to name the vTPM's key"),
+    check(Untrusted, "azure.runtime_data_copy", NOBODY, runtime_data_copy, "leave the copy out, or send the one that belongs to hcl_report.bin"),
+    check(Untrusted, "azure.vmpl", AMD, vmpl, "the guest asked for the report, not its paravisor, so that the runtime data may say anything"),
 ];
 
 /// After the SNP report: did its vTPM answer this challenge?
 #[rustfmt::skip]
 pub(crate) const QUOTE: &[Check] = &[
-    form("azure.quote", NOBODY, structure, "send the TPMS_ATTEST unchanged as TPM2_Quote returned it"),
-    evidence("azure.quote_type", VTPM, quote_type, "quote with TPM2_Quote; other attestations and self-made data do not count"),
-    evidence("azure.quote_signature", HCL, signature, "quote with the vTPM's own key, handle 0x81000003, RSASSA and SHA-256"),
-    channel("azure.nonce", CHALLENGE, nonce, "the quote is replayed or was made for nobody; quote again over a fresh nonce"),
-    evidence("azure.pcr_selection", VTPM, pcr_selection, "quote PCRs of the SHA-256 bank, and only of that"),
-    evidence("azure.pcr_values", VTPM, pcr_values, "send the PCR values of the moment of the quote, or leave them out"),
+    check(Malformed, "azure.quote", NOBODY, structure, "send the TPMS_ATTEST unchanged as TPM2_Quote returned it"),
+    check(Untrusted, "azure.quote_type", VTPM, quote_type, "quote with TPM2_Quote; other attestations and self-made data do not count"),
+    check(Untrusted, "azure.quote_signature", HCL, signature, "quote with the vTPM's own key, handle 0x81000003, RSASSA and SHA-256"),
+    check(Channel, "azure.nonce", VTPM, nonce, "the quote is replayed or was made for nobody; quote again over a fresh nonce"),
+    check(Untrusted, "azure.pcr_selection", VTPM, pcr_selection, "quote PCRs of the SHA-256 bank, and only of that"),
+    check(Untrusted, "azure.pcr_values", VTPM, pcr_values, "send the PCR values of the moment of the quote, or leave them out"),
 ];
 
 const AMD: &str = "AMD";
 const HCL: &str = "the paravisor";
 const VTPM: &str = "the vTPM";
-const CHALLENGE: &str = "this challenge";
 const NOBODY: &str = "nobody";
 
 /// `IgvmAttestReportType`: SNP.
@@ -84,9 +85,12 @@ impl<'a> Subject<'a> {
     }
 
     /// The PCR values that the quote is over, once the checks have passed; empty where none came along.
-    pub(crate) fn quoted_pcrs(&self) -> std::collections::BTreeMap<usize, [u8; 32]> {
-        let selected = self.quote.as_ref().ok().and_then(Quote::pcrs).unwrap_or_default();
-        self.pcrs.iter().flatten().next().map(|values| values.of(&selected)).unwrap_or_default()
+    pub(crate) fn quoted_pcrs(&self) -> BTreeMap<usize, [u8; 32]> {
+        let quoted = self.quote.as_ref().ok().and_then(Quote::pcrs).unwrap_or_default();
+        match &self.pcrs {
+            Some(Ok(values)) => values.of(&quoted),
+            Some(Err(_)) | None => BTreeMap::new(),
+        }
     }
 }
 
@@ -196,16 +200,12 @@ fn pcr_values(s: &Subject<'_>) -> Judged {
     })
 }
 
-type Judge = fn(&Subject<'_>) -> Judged;
-
-const fn form(id: &'static str, source: &'static str, judge: Judge, fix: &'static str) -> Check {
-    Check { id, class: RefusalClass::Malformed, source, fix, judge }
-}
-
-const fn evidence(id: &'static str, source: &'static str, judge: Judge, fix: &'static str) -> Check {
-    Check { id, class: RefusalClass::Untrusted, source, fix, judge }
-}
-
-const fn channel(id: &'static str, source: &'static str, judge: Judge, fix: &'static str) -> Check {
-    Check { id, class: RefusalClass::Channel, source, fix, judge }
+const fn check(
+    class: RefusalClass,
+    id: &'static str,
+    source: &'static str,
+    judge: fn(&Subject<'_>) -> Judged,
+    fix: &'static str,
+) -> Check {
+    Check { id, class, source, fix, judge }
 }

@@ -3,7 +3,7 @@
 use snp_evidence::Endorsements;
 
 /// The longest nonce, bytes: what a TPM takes as `qualifyingData` at its largest digest.
-pub const MAX_NONCE: usize = 64;
+const MAX_NONCE: usize = 64;
 
 /// Everything as collected. All of it is untrusted until a check has looked at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Nonce(Vec<u8>);
 pub struct NonceError(pub usize);
 
 impl Nonce {
-    /// 1 to [`MAX_NONCE`] bytes, which the verifier drew itself. Fewer than 16 can be guessed beforehand.
+    /// 1 to 64 bytes, which the verifier drew itself. Fewer than 16 can be guessed beforehand.
     pub fn new(bytes: &[u8]) -> Result<Self, NonceError> {
         if bytes.is_empty() || bytes.len() > MAX_NONCE {
             return Err(NonceError(bytes.len()));

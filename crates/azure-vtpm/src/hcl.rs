@@ -106,7 +106,7 @@ impl<'a> HclReport<'a> {
         self.version
     }
 
-    /// `VMPL` of the SNP report, as its bytes say.
+    /// `VMPL` of the SNP report (AMD 56860, `ATTESTATION_REPORT`), as its bytes say.
     pub(crate) fn vmpl(&self) -> Option<u32> {
         let (_, from) = self.snp_report.split_at_checked(0x30)?;
         from.first_chunk().map(|field| u32::from_le_bytes(*field))

@@ -17,11 +17,18 @@
 //!
 //! Nobody outside can make a verdict, and no nonce is empty:
 //!
-//! ```compile_fail
-//! let forge = |report, runtime_data, pcrs, checks| azure_vtpm::VerifiedQuote { report, runtime_data, pcrs, checks };
 //! ```
-//! ```compile_fail
-//! let forge = azure_vtpm::Nonce(Vec::new());
+//! use azure_vtpm::{Nonce, VerifiedQuote};
+//! ```
+//! ```compile_fail,E0451
+//! fn forge(report: snp_evidence::ExaminedReport, other: azure_vtpm::VerifiedQuote) -> azure_vtpm::VerifiedQuote {
+//!     azure_vtpm::VerifiedQuote { report, ..other }
+//! }
+//! ```
+//! ```compile_fail,E0423
+//! fn forge() -> azure_vtpm::Nonce {
+//!     azure_vtpm::Nonce(Vec::new())
+//! }
 //! ```
 #![forbid(unsafe_code)]
 
@@ -38,7 +45,7 @@ mod runtime_data;
 
 pub use appraise::{VerifiedQuote, appraise};
 pub use check::Refusal;
-pub use evidence::{AzureEvidence, MAX_NONCE, Nonce, NonceError};
+pub use evidence::{AzureEvidence, Nonce, NonceError};
 pub use hcl::{is_hcl_report, snp_report};
 pub use runtime_data::RuntimeData;
 

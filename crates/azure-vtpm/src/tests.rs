@@ -1,5 +1,5 @@
-//! Real evidence, forged evidence, damaged evidence. Inside the crate, so that a check can be left out to show what it
-//! is for.
+//! Real evidence, forged evidence, damaged evidence. Inside the crate for its readers' sake: they tell what damaged
+//! bytes still say.
 
 mod arbitrary;
 mod bits;

@@ -8,7 +8,7 @@ use crate::{args::ReportArgs, ask::ask, failure::Failure, table};
 
 pub(crate) async fn run(args: ReportArgs) -> Result<u8, Failure> {
     let offer = ask(&args.url, &args.server, args.binding, args.nonce).await?;
-    let (connection, expected) = (offer.connection(), offer.expectation());
+    let (connection, expected) = (offer.connection(), offer.challenge());
     let exporter = match args.binding {
         Binding::TlsExporter => format!(" --exporter {}", hex::encode(connection.exporter())),
         Binding::TlsSpki => String::new(),

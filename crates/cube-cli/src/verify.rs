@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use snp_evidence::{
-    Binder, BindingType, Endorsements, Evidence, EvidenceFormat, Expectation, PUBLIC_LISTENER, Purpose,
+    Binder, BindingType, Challenge, Endorsements, Evidence, EvidenceFormat, PUBLIC_LISTENER, Purpose,
     TrustRoots,
 };
 
@@ -45,12 +45,12 @@ async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
     match (&args.url, &args.bundle, &args.report, &args.certs) {
         (Some(url), _, _, _) => {
             let offer = ask(url, &args.server, args.binding, None).await?;
-            Ok(bundle(offer.bundle(), offer.expectation(), Scope::Connection, &yardstick))
+            Ok(bundle(offer.bundle(), offer.challenge(), Scope::Connection, &yardstick))
         }
         (None, Some(file), _, _) => {
             let bytes = input::file(file)?;
-            let expectation = expectation(args.nonce.as_ref(), args.exporter, args.spki, &bytes)?;
-            Ok(bundle(&bytes, &expectation, Scope::Bundle, &yardstick))
+            let challenge = challenge(args.nonce.as_ref(), args.exporter, args.spki, &bytes)?;
+            Ok(bundle(&bytes, &challenge, Scope::Bundle, &yardstick))
         }
         (None, None, Some(report), Some(certs)) => examine(report, certs, &yardstick),
         (None, None, _, _) => {
@@ -59,11 +59,11 @@ async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
     }
 }
 
-fn bundle(bytes: &[u8], expectation: &Expectation, scope: Scope, with: &Yardstick) -> Judgement {
-    let outcome = snp_evidence::appraise(bytes, &with.roots, &with.policy, expectation, with.now);
+fn bundle(bytes: &[u8], challenge: &Challenge, scope: Scope, with: &Yardstick) -> Judgement {
+    let outcome = snp_evidence::appraise(bytes, &with.roots, &with.policy, challenge, with.now);
     let context = with.context(scope, says_simulated(bytes));
     let mut judgement = verdict::of(outcome.as_ref().map(|verified| &**verified.report()), context);
-    judgement.spki_only = expectation.binder.kind == BindingType::TlsSpki;
+    judgement.spki_only = challenge.binder.kind == BindingType::TlsSpki;
     judgement
 }
 
@@ -85,12 +85,12 @@ pub(crate) fn stored(report: &Path, certs: &Path, roots: &TrustRoots) -> Result<
 }
 
 /// What the user's side of the saved connection knows.
-pub(crate) fn expectation(
+pub(crate) fn challenge(
     nonce: Option<&input::Nonce>,
     exporter: Option<[u8; 32]>,
     spki: Option<[u8; 32]>,
     bundle: &[u8],
-) -> Result<Expectation, Failure> {
+) -> Result<Challenge, Failure> {
     let nonce = nonce.and_then(|nonce| nonce.0.clone().try_into().ok());
     let nonce = nonce.ok_or_else(|| Failure::Usage("a bundle needs --nonce of 32 bytes".to_owned()))?;
     let binder = match (exporter, spki) {
@@ -99,7 +99,7 @@ pub(crate) fn expectation(
         (None, Some(spki)) => Binder::tls_spki(spki, PUBLIC_LISTENER),
         (None, None) => return Err(Failure::Usage("a bundle needs --exporter or --spki".to_owned())),
     };
-    Ok(Expectation { purpose: Purpose::Fresh, nonce, binder })
+    Ok(Challenge { purpose: Purpose::Fresh, nonce, binder })
 }
 
 /// The leaf key that the bundle claims. Enough beside an exporter of the user's

@@ -15,7 +15,7 @@ use rustls::{RootCertStore, client::verify_server_cert_signed_by_trust_anchor, s
 use rustls_pki_types::CertificateDer;
 use service_runtime::{Clock, Exit, MeasuredConfig, ServerTls, TaskTracker};
 use snp_evidence::{
-    Binder, Expectation, KeyManifest, Owner, Policy, Purpose, Refusal, RefusalClass, TrustRoots, UnixTime,
+    Binder, Challenge, KeyManifest, Owner, Policy, Purpose, Refusal, RefusalClass, TrustRoots, UnixTime,
     VerifiedBundle, appraise,
 };
 use tokio::{net::UnixStream, time::timeout};
@@ -42,7 +42,7 @@ pub(crate) struct Enroller {
     measured: MeasuredConfig,
     policy: Policy,
     roots: TrustRoots,
-    key: Arc<ServiceKey>,
+    key: ServiceKey,
     listeners: Vec<(String, ServiceKey)>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tracker: TaskTracker,
@@ -69,7 +69,7 @@ impl Enroller {
             measured: config.measured,
             policy: config.policy,
             roots: config.roots,
-            key: Arc::new(ServiceKey::generate()?),
+            key: ServiceKey::generate()?,
             listeners: listeners.collect::<Result<_, KeyError>>()?,
             clock: config.clock,
             tracker,
@@ -129,7 +129,7 @@ impl Enroller {
             listeners: self.listener_tls(&issuer, &answer.listener_certificates)?,
             instance: (manifest.trust_domain.clone(), manifest.instance.clone()),
             trust: self.trust(identity, manifest)?,
-            svid: Svid { key: Arc::clone(&self.key), chain: vec![svid] },
+            svid: Svid { key: self.key.clone(), chain: vec![svid] },
             trust_bundle,
         })
     }
@@ -137,9 +137,9 @@ impl Enroller {
     /// The report must be for our own nonce and our own key: another holder's answer proves nothing.
     fn judge(&self, nonce: [u8; 32], bundle: &[u8]) -> Result<VerifiedBundle, EnrolError> {
         let binder = Binder::enrolment(self.key.spki_sha256(), &format!("enrol/{}", self.role));
-        let expectation = Expectation { purpose: Purpose::Peer, nonce, binder };
+        let challenge = Challenge { purpose: Purpose::Peer, nonce, binder };
         let now = UnixTime(self.clock.unix());
-        Ok(appraise(bundle, &self.roots, &self.policy, &expectation, now).map_err(Box::new)?)
+        Ok(appraise(bundle, &self.roots, &self.policy, &challenge, now).map_err(Box::new)?)
     }
 
     /// The CVM must be the deployment that this process was configured for.

@@ -217,7 +217,7 @@ impl Shared {
         if new_epoch {
             self.gate.close();
         }
-        self.material.set(svid.clone(), trust_bundle.clone(), &instance.0, &instance.1)?;
+        self.material.set(svid, trust_bundle.clone(), &instance.0, &instance.1)?;
         self.listeners.store(Arc::new(listeners.clone()));
         self.trust.send_replace(Arc::new(trust.clone()));
         if new_epoch {

@@ -1,7 +1,7 @@
 //! The health token: a lease of at most 90 s on being believed, bound to the holder's TLS key
 //! (docs/spec/health-token.md).
 //!
-//! `attestation-svc` mints ([`signing_input`] is all that it needs from here); `health-gate`
+//! `attestation-svc` mints ([`Claims`] in, [`signing_input`] out); `health-gate`
 //! calls [`verify`] for a peer's token and [`verify_own`] for the one it was just given. The
 //! token keys in [`Expected`] come from a key manifest that a verified SNP report commits to.
 //!
@@ -30,15 +30,15 @@ pub use verify::{Expected, HealthToken, TokenError, verify, verify_own};
 use encoding::encode;
 
 /// `typ` of the header: the shape is that of a WIT-SVID.
-pub const TYP: &str = "wit+jwt";
+pub(crate) const TYP: &str = "wit+jwt";
 /// `alg` of the header.
-pub const ALG: &str = "ES384";
+pub(crate) const ALG: &str = "ES384";
 /// Longest life of a token, in seconds.
 pub const MAX_LIFE: i64 = 90;
 /// Longest token, in bytes; ours have about 1,400.
-pub const MAX_SIZE: usize = 4096;
+pub(crate) const MAX_SIZE: usize = 4096;
 /// How far ahead, in seconds, `iat` and `nbf` may lie: two readings of one clock may straddle a step.
-pub const MAX_AHEAD: i64 = 2;
+pub(crate) const MAX_AHEAD: i64 = 2;
 
 /// The text that an ES384 signature of key `kid` turns into a token: encoded header, `.`, encoded
 /// claims. The token is this, `.`, and the 96-byte signature in base64url.

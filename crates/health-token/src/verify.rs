@@ -120,7 +120,7 @@ fn check(holds: bool, otherwise: TokenError) -> Result<(), TokenError> {
 /// The first check that a token failed. Says nothing of the token's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Over [`MAX_SIZE`] bytes.
+    /// Over 4096 bytes.
     #[error("the health token is larger than {MAX_SIZE} bytes")]
     Size,
     /// Not three parts.
@@ -153,10 +153,10 @@ pub enum TokenError {
     /// Another issuer.
     #[error("the health token is not by this instance's attestation-svc")]
     Issuer,
-    /// `iat` is more than [`MAX_AHEAD`] s ahead.
+    /// `iat` is more than 2 s ahead.
     #[error("the health token was issued in the future")]
     IssuedAhead,
-    /// `nbf` is more than [`MAX_AHEAD`] s ahead.
+    /// `nbf` is more than 2 s ahead.
     #[error("the health token is not valid yet")]
     NotYetValid,
     /// `exp - iat` is not 1 to [`MAX_LIFE`].

@@ -8,7 +8,7 @@
 mod metadata;
 mod table;
 
-use crate::{PAGE, kernel::PADDED_TABLE_SIZE, reader::Span};
+use crate::{PAGE, kernel::PADDED_TABLE_SIZE, span::Span};
 
 pub(crate) use metadata::{Section, SectionType};
 use table::Table;

@@ -14,7 +14,7 @@ mod chain;
 mod firmware;
 mod kernel;
 mod launch;
-mod reader;
+mod span;
 mod vcpu;
 mod vmsa;
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use rustls_pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::GeneralName;
+
+use crate::certificate::parsed;
 
 /// What a service of the CVM is for. A closed list: an unknown role is no identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +20,8 @@ pub enum Role {
 }
 
 impl Role {
+    pub(crate) const ALL: [Self; 3] = [Self::Attestation, Self::Gateway, Self::Adapter];
+
     /// The last path segment of the SPIFFE ID.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,12 +42,7 @@ impl FromStr for Role {
     type Err = IdentityError;
 
     fn from_str(text: &str) -> Result<Self, IdentityError> {
-        match text {
-            "attestation" => Ok(Self::Attestation),
-            "gateway" => Ok(Self::Gateway),
-            "adapter" => Ok(Self::Adapter),
-            _ => Err(IdentityError::Role),
-        }
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(IdentityError::Role)
     }
 }
 
@@ -71,11 +70,7 @@ impl SpiffeId {
 
     /// Reads the ID from a certificate, whose SAN extension must hold one URI and nothing else.
     pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, IdentityError> {
-        let (rest, parsed) =
-            X509Certificate::from_der(certificate).map_err(|_| IdentityError::Certificate)?;
-        if !rest.is_empty() {
-            return Err(IdentityError::Certificate);
-        }
+        let parsed = parsed(certificate).ok_or(IdentityError::Certificate)?;
         let names = parsed.subject_alternative_name().map_err(|_| IdentityError::Certificate)?;
         match names.map(|names| names.value.general_names.as_slice()) {
             Some([GeneralName::URI(uri)]) => uri.parse(),

@@ -8,14 +8,17 @@
 //!
 //! What the certificate of a peer allows it to call is decided per RPC, from [`peer_of`]: a wrong
 //! role gets a clear status instead of a failed handshake.
+#![forbid(unsafe_code)]
 
+mod certificate;
 mod identity;
 mod key;
 mod material;
 mod tls;
 mod verifier;
 
+pub use certificate::{CertificateRequest, CsrError, serial_of, spki_of};
 pub use identity::{IdentityError, Role, SpiffeId};
-pub use key::{CertificateRequest, CsrError, KeyError, ServiceKey, serial_of, spki_of};
+pub use key::{KeyError, ServiceKey};
 pub use material::{Material, MaterialError, Svid};
 pub use tls::{PeerError, install_crypto_provider, no_name, peer_of, public_server_tls};

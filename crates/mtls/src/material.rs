@@ -1,5 +1,6 @@
 //! What a service needs to speak mutual TLS, replaceable while it runs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,15 +9,16 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use service_runtime::{Clock, ServerTls};
 
+use crate::certificate::spki_of;
 use crate::identity::{IdentityError, Role, SpiffeId};
-use crate::key::{KeyError, ServiceKey, spki_of};
+use crate::key::{KeyError, ServiceKey};
 use crate::tls;
 
 /// A service's certificate chain, leaf first, and the key of its leaf.
 #[derive(Clone, Debug)]
 pub struct Svid {
     /// The key that the leaf certifies.
-    pub key: Arc<ServiceKey>,
+    pub key: ServiceKey,
     /// DER, leaf first.
     pub chain: Vec<CertificateDer<'static>>,
 }
@@ -30,9 +32,9 @@ pub struct Material {
 
 struct Current {
     identity: SpiffeId,
-    svid: Svid,
-    roots: Arc<RootCertStore>,
     server: ServerTls,
+    /// By the role of the server.
+    clients: BTreeMap<Role, Arc<ClientConfig>>,
 }
 
 impl Material {
@@ -47,26 +49,26 @@ impl Material {
     /// that instance, and so must every peer.
     pub fn set(
         &self,
-        svid: Svid,
+        svid: &Svid,
         trust_bundle: Vec<CertificateDer<'static>>,
         trust_domain: &str,
         instance: &str,
     ) -> Result<(), MaterialError> {
-        let identity = svid_identity(&svid)?;
+        let identity = svid_identity(svid)?;
         if (identity.trust_domain(), identity.instance()) != (trust_domain, instance) {
             return Err(MaterialError::OtherInstance(identity.to_string()));
         }
         let mut roots = RootCertStore::empty();
         trust_bundle.into_iter().try_for_each(|ca| roots.add(ca))?;
         let roots = Arc::new(roots);
-        let server = tls::mutual_server(&svid, Arc::clone(&roots), &identity, &self.clock)?;
-        self.current.store(Some(Arc::new(Current { identity, svid, roots, server })));
+        let server = tls::mutual_server(svid, Arc::clone(&roots), &identity, &self.clock)?;
+        let client = |role| {
+            let client = tls::mutual_client(svid, Arc::clone(&roots), identity.sibling(role), &self.clock)?;
+            Ok::<_, rustls::Error>((role, client))
+        };
+        let clients = Role::ALL.into_iter().map(client).collect::<Result<_, _>>()?;
+        self.current.store(Some(Arc::new(Current { identity, server, clients })));
         Ok(())
-    }
-
-    /// Takes the material away: from now on there is no configuration for new connections.
-    pub fn clear(&self) {
-        self.current.store(None);
     }
 
     /// Who this service is.
@@ -83,9 +85,7 @@ impl Material {
     ///
     /// rustls asks for a server name, which proves nothing here: pass [`crate::no_name`].
     pub fn client_config(&self, expect: Role) -> Option<Arc<ClientConfig>> {
-        let current = self.current.load_full()?;
-        let peer = current.identity.sibling(expect);
-        tls::mutual_client(&current.svid, Arc::clone(&current.roots), peer, &self.clock).ok()
+        self.current.load().as_ref()?.clients.get(&expect).cloned()
     }
 }
 

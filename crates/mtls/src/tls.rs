@@ -38,7 +38,7 @@ pub fn public_server_tls(
     key: &ServiceKey,
     chain: Vec<CertificateDer<'static>>,
 ) -> Result<ServerTls, rustls::Error> {
-    let certified = certified(Arc::new(key.clone()), chain);
+    let certified = certified(key, chain);
     let config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
@@ -66,7 +66,7 @@ pub(crate) fn mutual_server(
     let config = ServerConfig::builder_with_details(provider, Arc::new(ClockTime(Arc::clone(clock))))
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(SameInstance::new(chain, own.clone())))
-        .with_cert_resolver(Arc::new(certified(Arc::clone(&svid.key), svid.chain.clone())));
+        .with_cert_resolver(Arc::new(certified(&svid.key, svid.chain.clone())));
     Ok(server_tls(config, &[b"h2"], &svid.key))
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn mutual_client(
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(certified(Arc::clone(&svid.key), svid.chain.clone())));
+        .with_client_cert_resolver(Arc::new(certified(&svid.key, svid.chain.clone())));
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
@@ -97,12 +97,12 @@ fn server_tls(mut config: ServerConfig, alpn: &[&[u8]], key: &ServiceKey) -> Ser
     ServerTls { config: Arc::new(config), leaf_spki_sha256: key.spki_sha256() }
 }
 
-fn certified(key: Arc<ServiceKey>, chain: Vec<CertificateDer<'static>>) -> SingleCertAndKey {
-    CertifiedKey::new(chain, key).into()
+fn certified(key: &ServiceKey, chain: Vec<CertificateDer<'static>>) -> SingleCertAndKey {
+    CertifiedKey::new(chain, Arc::new(key.clone())).into()
 }
 
 /// AWS-LC with the post-quantum hybrid first: recorded traffic outlives today's curves.
-pub(crate) fn provider() -> CryptoProvider {
+fn provider() -> CryptoProvider {
     use aws_lc_rs::kx_group::{SECP256R1, X25519, X25519MLKEM768};
     CryptoProvider { kx_groups: vec![X25519MLKEM768, X25519, SECP256R1], ..aws_lc_rs::default_provider() }
 }

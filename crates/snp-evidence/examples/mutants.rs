@@ -18,7 +18,7 @@ mod world;
 
 use std::{collections::BTreeMap, env, error::Error, path::Path, process::ExitCode};
 
-use snp_evidence::{CheckOutcome, Refusal, TrustRoots, examine};
+use snp_evidence::{CheckOutcome, Refusal, TrustRoots, examine, only_objection};
 
 use conformance::Case;
 
@@ -38,7 +38,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// By check: what a verifier without it would accept, and how many checks are then left without anything to look at.
+/// By check: what a verifier without it would accept, and how many checks count as failed for its sake.
 type Proofs = BTreeMap<&'static str, Vec<Proof>>;
 
 struct Proof {
@@ -47,8 +47,8 @@ struct Proof {
 }
 
 fn record(proofs: &mut Proofs, evidence: &str, refusal: &Refusal) {
-    if let Some(check) = forgeries::only_objection(refusal) {
-        let unjudged = refusal.checks().iter().filter(|other| other.observed.starts_with("not judged"));
+    if let Some(check) = only_objection(refusal.checks()) {
+        let unjudged = refusal.checks().iter().filter(|other| other.unjudged.is_some());
         let proof = Proof { evidence: evidence.to_owned(), unjudged: unjudged.count() };
         proofs.entry(check.id).or_default().push(proof);
     }
@@ -89,7 +89,7 @@ fn judge(check: &CheckOutcome, proofs: &Proofs) -> Vec<Case> {
     let of = |kind: &str| found.iter().filter(|proof| proof.evidence.starts_with(kind)).count();
     let unjudged = found.iter().map(|proof| proof.unjudged).max().unwrap_or(0);
     let (fixtures, real) = (of("fixture:"), of("real:"));
-    println!("{:30} {fixtures:3} forgeries {real:3} real, {unjudged:3} checks build on it", check.id);
+    println!("{:30} {fixtures:3} forgeries {real:3} real, {unjudged:3} checks fail for its sake", check.id);
     if found.is_empty() {
         let why = "nothing is refused by this check alone".to_owned();
         return vec![Case { id: format!("fixture:{}", check.id), passed: Some(false), why }];

@@ -2,28 +2,16 @@
 
 use crate::{
     bundle::Bundle,
+    challenge::Challenge,
     check::{self, CheckOutcome, Finding, Refusal},
     checks::{self, BundlePart, Subject},
     claims::RuntimeClaims,
     manifest::KeyManifest,
-    nonce_tree::{Root, leaf},
     policy::Policy,
-    report_data::{Binder, Purpose, ReportData},
     roots::TrustRoots,
     time::UnixTime,
     verify::{VerifiedReport, judge},
 };
-
-/// The challenge as the verifier knows it: nothing here comes from the bundle.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expectation {
-    /// Why the evidence was asked for.
-    pub purpose: Purpose,
-    /// The verifier's own random nonce.
-    pub nonce: [u8; 32],
-    /// The channel as the verifier sees it.
-    pub binder: Binder,
-}
 
 /// A bundle whose report, manifest and claims belong together and to this challenge. Only [`appraise`]
 /// makes one.
@@ -42,16 +30,15 @@ pub fn appraise(
     bundle_json: &[u8],
     roots: &TrustRoots,
     policy: &Policy,
-    expectation: &Expectation,
+    challenge: &Challenge,
     now: UnixTime,
 ) -> Result<VerifiedBundle, Refusal> {
     let bundle = Bundle::parse(bundle_json).map_err(|error| {
         check::unreadable(checks::bundle(), Finding::of(false, error, "a bundle of version 1"))
     })?;
     let evidence = bundle.evidence();
-    let part = BundlePart::new(&bundle, expectation);
-    let expected = expected_report_data(&bundle, expectation);
-    let subject = Subject::new(&evidence, roots, policy, expected, now).with_bundle(part);
+    let part = BundlePart::new(&bundle, challenge);
+    let subject = Subject::new(&evidence, roots, policy, part.expected(), now).with_bundle(part);
     let facts = judge(&subject, checks::bundle())?;
     match subject.bundle {
         Some(BundlePart { manifest: Ok(manifest), claims: Ok(claims), .. }) => Ok(VerifiedBundle {
@@ -65,13 +52,6 @@ pub fn appraise(
             Err(check::unreadable(checks::bundle(), Finding::of(false, "nothing", "manifest and claims")))
         }
     }
-}
-
-/// `None` when the tree position is impossible; check `bundle.tree` says so.
-fn expected_report_data(bundle: &Bundle, expectation: &Expectation) -> Option<ReportData> {
-    let own_leaf = leaf(&expectation.nonce, &expectation.binder);
-    let root = Root::from_path(&own_leaf, bundle.tree.n, bundle.tree.index, &bundle.tree.path())?;
-    Some(ReportData::compute(expectation.purpose, &root, bundle.key_manifest(), bundle.runtime_claims()))
 }
 
 impl VerifiedBundle {

@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    challenge::Challenge,
     encoding::{B64, B64Url, Object, object, present, present_word, word},
     evidence::{Endorsements, Evidence, EvidenceFormat, Vek},
     nonce_tree::Hash48,
-    report_data::{Binder, BindingType, ChannelRole, EXPORTER_LABEL, Purpose},
+    report_data::{BindingType, ChannelRole, EXPORTER_LABEL, Purpose},
 };
 
 /// `profile` of bundles of version 1.
-pub const PROFILE: &str = "urn:uuid:35ee822c-5f51-4575-92b6-637647580d55";
+const PROFILE: &str = "urn:uuid:35ee822c-5f51-4575-92b6-637647580d55";
 /// Largest accepted bundle, bytes.
 pub const MAX_BUNDLE: usize = 64 * 1024;
 
@@ -23,13 +24,13 @@ pub struct Bundle {
     #[serde(deserialize_with = "word")]
     pub(crate) purpose: Purpose,
     #[serde(deserialize_with = "object")]
-    pub(crate) challenge: Challenge,
+    pub(crate) challenge: StatedChallenge,
     #[serde(deserialize_with = "object")]
     pub(crate) tree: TreePosition,
     #[serde(deserialize_with = "object")]
     pub(crate) binding: Binding,
     #[serde(deserialize_with = "object")]
-    evidence: Report,
+    evidence: SignedReport,
     pub(crate) key_manifest: B64,
     pub(crate) runtime_claims: B64,
     #[serde(deserialize_with = "object")]
@@ -38,7 +39,7 @@ pub struct Bundle {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Challenge {
+pub(crate) struct StatedChallenge {
     pub(crate) nonce: B64Url<32>,
 }
 
@@ -68,7 +69,7 @@ pub(crate) struct Binding {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Report {
+struct SignedReport {
     #[serde(deserialize_with = "word")]
     format: EvidenceFormat,
     report: B64,
@@ -139,23 +140,22 @@ impl TreePosition {
 }
 
 impl Bundle {
-    /// Puts a bundle together. `nonce`, `binder` and `tree` are those of the report's challenge;
-    /// `key_manifest` and `runtime_claims` the exact bytes hashed into its `report_data`.
+    /// Puts a bundle together. `tree` is where the report's tree has `challenge`; `key_manifest` and `runtime_claims`
+    /// are the exact bytes hashed into its `report_data`.
     pub fn new(
-        purpose: Purpose,
-        nonce: [u8; 32],
-        binder: &Binder,
+        challenge: &Challenge,
         tree: TreePosition,
         evidence: &Evidence,
         key_manifest: &[u8],
         runtime_claims: &[u8],
     ) -> Self {
+        let Challenge { purpose, nonce, binder } = challenge;
         let with_exporter = binder.kind == BindingType::TlsExporter;
         Self {
             v: 1,
             profile: PROFILE.to_owned(),
-            purpose,
-            challenge: Challenge { nonce: B64Url(nonce) },
+            purpose: *purpose,
+            challenge: StatedChallenge { nonce: B64Url(*nonce) },
             tree,
             binding: Binding {
                 r#type: binder.kind,
@@ -164,7 +164,7 @@ impl Bundle {
                 listener: binder.listener.clone(),
                 leaf_spki_sha256: B64Url(binder.leaf_spki_sha256),
             },
-            evidence: Report { format: evidence.format, report: B64(evidence.report.clone()) },
+            evidence: SignedReport { format: evidence.format, report: B64(evidence.report.clone()) },
             key_manifest: B64(key_manifest.to_vec()),
             runtime_claims: B64(runtime_claims.to_vec()),
             endorsements: Certificates::from(&evidence.endorsements),
@@ -209,11 +209,6 @@ impl Bundle {
             report: self.evidence.report.0.clone(),
             endorsements: self.endorsements.to_endorsements(),
         }
-    }
-
-    /// What the sender says the report was made for.
-    pub fn purpose(&self) -> Purpose {
-        self.purpose
     }
 
     /// Exact key manifest bytes.

@@ -2,20 +2,22 @@
 
 use crate::{
     certificate::Certificate,
+    digest::sha256,
     envelope::FormError,
     evidence::{Endorsements, Vek},
     product::Product,
     roots::RootSet,
     time::UnixTime,
-    verify::sha256,
+    vek::{VekError, VekFacts},
 };
 
-/// Three certificates of the right form; whether they belong together is what the checks ask.
+/// Three certificates of the right form, and what the VEK says; whether they belong together is what the checks ask.
 #[derive(Debug)]
 pub(crate) struct Chain<'a> {
     pub(crate) ark: Certificate<'a>,
     pub(crate) issuer: Certificate<'a>,
     pub(crate) vek: Certificate<'a>,
+    pub(crate) facts: Result<VekFacts<'a>, VekError>,
     is_vlek: bool,
 }
 
@@ -31,12 +33,9 @@ impl<'a> Chain<'a> {
     /// `issuer` is the DER of the pinned ASK, or of the ASVK that came along and matched its pin.
     pub(crate) fn parse(roots: &'a RootSet, issuer: &'a [u8], vek: &'a Vek) -> Result<Self, ChainError> {
         let parse = |which, der| Certificate::parse(der).map_err(|error| ChainError { which, error });
-        Ok(Self {
-            ark: parse("ARK", &roots.ark)?,
-            issuer: parse("ASK or ASVK", issuer)?,
-            vek: parse("VEK", vek.der())?,
-            is_vlek: matches!(vek, Vek::Vlek(_)),
-        })
+        let (ark, issuer) = (parse("ARK", &roots.ark)?, parse("ASK or ASVK", issuer)?);
+        let (certificate, is_vlek) = (parse("VEK", vek.der())?, matches!(vek, Vek::Vlek(_)));
+        Ok(Self { ark, issuer, facts: VekFacts::of(&certificate), vek: certificate, is_vlek })
     }
 
     /// The first certificate whose names or constraints are not AMD's for this product.

@@ -69,7 +69,7 @@ pub struct CheckOutcome {
     pub observed: String,
     /// What would have passed.
     pub expected: String,
-    /// Who vouches for the observed value: `AMD`, `policy`, `this connection` …
+    /// Who vouches for the observed value: `AMD`, `this verifier`, `nobody` but who sent it …
     pub source: &'static str,
     /// What to do when it fails.
     pub fix: &'static str,
@@ -98,7 +98,7 @@ pub enum RefusalClass {
 
 impl RefusalClass {
     /// Whether a failure leaves all that follows a mere claim.
-    fn is_core(self) -> bool {
+    pub fn is_core(self) -> bool {
         match self {
             Self::Malformed | Self::Untrusted | Self::Stale | Self::Unavailable => true,
             Self::OutOfPolicy | Self::Channel => false,
@@ -111,6 +111,19 @@ impl CheckOutcome {
     pub fn objects(&self) -> bool {
         self.result == CheckResult::Fail && self.unjudged.is_none()
     }
+}
+
+/// The check without which the verdict would have been to accept: the only one of `checks` that objects, where all that
+/// failed besides it was not judged for its sake. Shows what a check is for, without a verifier that lacks it.
+pub fn only_objection(checks: &[CheckOutcome]) -> Option<&CheckOutcome> {
+    let mut objections = checks.iter().filter(|check| check.objects());
+    let only = objections.next().filter(|_| objections.next().is_none())?;
+    let blamed = |check: &CheckOutcome| {
+        let next = |id: &&'static str| checks.iter().find(|other| other.id == *id)?.unjudged;
+        std::iter::successors(check.unjudged, next).take(checks.len()).any(|id| id == only.id)
+    };
+    let mut failed = checks.iter().filter(|check| check.result == CheckResult::Fail);
+    failed.all(|check| check.id == only.id || blamed(check)).then_some(only)
 }
 
 /// Evidence was refused. Holds every check's outcome; the first failed one is the reason.

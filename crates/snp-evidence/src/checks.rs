@@ -5,7 +5,7 @@
 //! `crl`; all others have no off switch. docs/spec/verdict.md explains each.
 
 mod bundle;
-mod core;
+mod genuine;
 mod policy;
 mod revocation;
 mod subject;
@@ -15,46 +15,46 @@ use crate::check::{
     RefusalClass::{self, Channel, Malformed, OutOfPolicy, Stale, Unavailable, Untrusted},
 };
 
-pub(crate) use subject::{BundlePart, Subject};
+pub(crate) use subject::{BundlePart, Expected, Subject};
 
 /// Before the report of a bundle is looked at: was it made for this challenge?
 #[rustfmt::skip]
 const CHALLENGE: &[Check] = &[
-    check(Malformed, "bundle.structure", SENDER, bundle::structure, "the peer speaks another version of Cube's bundle"),
-    check(Channel, "bundle.purpose", SENDER, bundle::purpose, "ask the endpoint meant for this purpose"),
-    check(Channel, "bundle.nonce", CHALLENGER, bundle::nonce, "the answer is replayed; ask again with a fresh nonce"),
-    check(Channel, "bundle.binding", CONNECTION, bundle::binding, "the evidence is for another connection or listener"),
-    check(Channel, "bundle.tree", SENDER, bundle::tree, "the nonce's place in the report is wrong; ask again"),
+    check(Malformed, "bundle.structure", NOBODY, bundle::structure, "the peer speaks another version of Cube's bundle"),
+    check(Channel, "bundle.purpose", NOBODY, bundle::purpose, "ask the endpoint meant for this purpose"),
+    check(Channel, "bundle.nonce", NOBODY, bundle::nonce, "the answer is replayed; ask again with a fresh nonce"),
+    check(Channel, "bundle.binding", NOBODY, bundle::binding, "the evidence is for another connection or listener"),
+    check(Channel, "bundle.tree", NOBODY, bundle::tree, "the nonce's place in the report is wrong; ask again"),
 ];
 
 /// Is the report genuine, and made for us?
 #[rustfmt::skip]
 const GENUINE: &[Check] = &[
-    check(Untrusted, "evidence.format", VERIFIER, core::format, "simulated evidence needs the simulator's root, and only that"),
-    check(Malformed, "report.structure", AMD, core::structure, "send the report unchanged as the processor made it"),
-    check(Untrusted, "report.signing_key", AMD, core::signing_key, "ask the host for reports signed by an unmasked VCEK or VLEK"),
-    check(Unavailable, "collateral.vek", SENDER, core::vek_present, "add the chip's VCEK, or the VLEK, for the reported TCB"),
-    check(Untrusted, "report.product", AMD, core::product, "this processor is not supported"),
-    check(Malformed, "report.product_reserved", AMD, core::product_reserved, "send the report unchanged as the processor made it"),
-    check(Untrusted, "chain.pinned_root", VERIFIER, core::pinned_root, "use roots that cover this product"),
-    check(Untrusted, "chain.offered_ca", SENDER, core::offered_ca, "a CA certificate is not AMD's for this key; suspect the host"),
-    check(Unavailable, "collateral.asvk", SENDER, core::asvk_present, "add the product's ASVK certificate from AMD's key server"),
-    check(Malformed, "chain.form", AMD, core::chain_form, "use the certificates exactly as AMD's key server sends them"),
-    check(Untrusted, "chain.names", AMD, core::chain_names, "use the certificates of this product and key type"),
-    check(Untrusted, "chain.dates", AMD, core::chain_dates, "get a certificate that is valid now, and check the clock"),
-    check(Untrusted, "chain.signatures", AMD, core::chain_signatures, "a certificate is forged or damaged"),
-    check(Malformed, "vek.form", AMD, core::vek_form, "use the certificates exactly as AMD's key server sends them"),
-    check(Untrusted, "vek.tcb", AMD, core::vek_tcb, "get the VEK for the reported TCB"),
-    check(Untrusted, "vek.hwid", AMD, core::vek_hwid, "get the VCEK of this chip; the host must not mask the chip id"),
-    check(Untrusted, "report.signature_algorithm", AMD, core::signature_algorithm, "this signature algorithm is not supported"),
-    check(Untrusted, "report.signature", AMD, core::signature, "the report is forged or damaged, or the VEK is another chip's"),
-    check(Unavailable, "crl", SENDER, revocation::present, "add the list that the ASK's or ASVK's certificate points to"),
+    check(Untrusted, "evidence.format", VERIFIER, genuine::format, "simulated evidence needs the simulator's root, and only that"),
+    check(Malformed, "report.structure", AMD, genuine::structure, "send the report unchanged as the processor made it"),
+    check(Untrusted, "report.signing_key", AMD, genuine::signing_key, "ask the host for reports signed by an unmasked VCEK or VLEK"),
+    check(Unavailable, "collateral.vek", NOBODY, genuine::vek_present, "add the chip's VCEK, or the VLEK, for the reported TCB"),
+    check(Untrusted, "report.product", AMD, genuine::product, "this processor is not supported"),
+    check(Malformed, "report.product_reserved", AMD, genuine::product_reserved, "send the report unchanged as the processor made it"),
+    check(Untrusted, "chain.pinned_root", VERIFIER, genuine::pinned_root, "use roots that cover this product"),
+    check(Untrusted, "chain.offered_ca", NOBODY, genuine::offered_ca, "a CA certificate is not AMD's for this key; suspect the host"),
+    check(Unavailable, "collateral.asvk", NOBODY, genuine::asvk_present, "add the product's ASVK certificate from AMD's key server"),
+    check(Malformed, "chain.form", AMD, genuine::chain_form, "use the certificates exactly as AMD's key server sends them"),
+    check(Untrusted, "chain.names", AMD, genuine::chain_names, "use the certificates of this product and key type"),
+    check(Untrusted, "chain.dates", AMD, genuine::chain_dates, "get a certificate that is valid now, and check the clock"),
+    check(Untrusted, "chain.signatures", AMD, genuine::chain_signatures, "a certificate is forged or damaged"),
+    check(Malformed, "vek.form", AMD, genuine::vek_form, "use the certificates exactly as AMD's key server sends them"),
+    check(Untrusted, "vek.tcb", AMD, genuine::vek_tcb, "get the VEK for the reported TCB"),
+    check(Untrusted, "vek.hwid", AMD, genuine::vek_hwid, "get the VCEK of this chip; the host must not mask the chip id"),
+    check(Untrusted, "report.signature_algorithm", AMD, genuine::signature_algorithm, "this signature algorithm is not supported"),
+    check(Untrusted, "report.signature", AMD, genuine::signature, "the report is forged or damaged, or the VEK is another chip's"),
+    check(Unavailable, "crl", NOBODY, revocation::present, "add the list that the ASK's or ASVK's certificate points to"),
     check(Malformed, "crl.form", AMD, revocation::form, "use the list exactly as AMD's key server sends it"),
     check(Untrusted, "crl.issuer", AMD, revocation::issuer, "use the list of this product"),
     check(Untrusted, "crl.signature", AMD, revocation::signature, "the list is forged or damaged; fetch it again"),
     check(Untrusted, "crl.revoked", AMD, revocation::revoked, "AMD withdrew this authority: get certificates under its successor"),
     check(Stale, "crl.dates", AMD, revocation::dates, "fetch a newer list, and check the clock"),
-    check(Channel, "report_data", CONNECTION, core::report_data, "the report was made for another challenge, key or channel"),
+    check(Channel, "report_data", AMD, genuine::report_data, "the report was made for another challenge, key or channel"),
 ];
 
 /// Does it say what the policy wants?
@@ -102,19 +102,17 @@ const INSTANCE: &[Check] = &[
 
 const AMD: &str = "AMD";
 const CVM: &str = "the measured CVM";
-const SENDER: &str = "nobody";
-const CHALLENGER: &str = "this challenge";
-const CONNECTION: &str = "this connection";
+const NOBODY: &str = "nobody";
 const POLICY_FILE: &str = "policy";
 const VERIFIER: &str = "this verifier";
 
 /// Checks of a report alone.
-pub(crate) fn report() -> impl Iterator<Item = &'static Check> {
+pub(crate) fn report() -> impl Iterator<Item = &'static Check> + Clone {
     GENUINE.iter().chain(POLICY)
 }
 
 /// Checks of a whole bundle.
-pub(crate) fn bundle() -> impl Iterator<Item = &'static Check> {
+pub(crate) fn bundle() -> impl Iterator<Item = &'static Check> + Clone {
     CHALLENGE.iter().chain(report()).chain(INSTANCE)
 }
 

@@ -55,7 +55,7 @@ pub enum ClaimsError {
     #[error("runtime claims are {0} bytes, at most {MAX_SIZE}")]
     TooLarge(usize),
     /// Not the strict JSON of this profile.
-    #[error("runtime claims are not the strict JSON of their profile")]
+    #[error("runtime claims are not the strict JSON of their profile: {0}")]
     Json(#[from] serde_json::Error),
     /// Another profile.
     #[error("runtime claims have another eat_profile, need {PROFILE}")]

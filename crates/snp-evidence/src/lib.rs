@@ -13,14 +13,23 @@
 //!
 //! Nobody outside can make a verdict:
 //!
-//! ```compile_fail
-//! let forge = |facts| snp_evidence::VerifiedReport(facts);
 //! ```
-//! ```compile_fail
-//! let forge = |facts| snp_evidence::ExaminedReport(facts);
+//! use snp_evidence::{ExaminedReport, ReportFacts, VerifiedBundle, VerifiedReport};
 //! ```
-//! ```compile_fail
-//! let forge = |report, manifest, manifest_bytes, claims| snp_evidence::VerifiedBundle { report, manifest, manifest_bytes, claims };
+//! ```compile_fail,E0423
+//! fn forge(facts: snp_evidence::ReportFacts) -> snp_evidence::VerifiedReport {
+//!     snp_evidence::VerifiedReport(facts)
+//! }
+//! ```
+//! ```compile_fail,E0423
+//! fn forge(facts: snp_evidence::ReportFacts) -> snp_evidence::ExaminedReport {
+//!     snp_evidence::ExaminedReport(facts)
+//! }
+//! ```
+//! ```compile_fail,E0451
+//! fn forge(report: snp_evidence::VerifiedReport, other: snp_evidence::VerifiedBundle) -> snp_evidence::VerifiedBundle {
+//!     snp_evidence::VerifiedBundle { report, ..other }
+//! }
 //! ```
 #![forbid(unsafe_code)]
 
@@ -29,9 +38,11 @@ mod appraise;
 mod bundle;
 mod certificate;
 mod chain;
+mod challenge;
 mod check;
 mod checks;
 mod claims;
+mod digest;
 mod encoding;
 mod envelope;
 mod evidence;
@@ -50,9 +61,10 @@ mod vek;
 mod verify;
 
 pub use advisories::{ADVISORIES, Advisory, Demand, Remedy};
-pub use appraise::{Expectation, VerifiedBundle, appraise};
-pub use bundle::{Bundle, BundleError, MAX_BUNDLE, PROFILE as BUNDLE_PROFILE, TreePosition};
-pub use check::{CheckOutcome, CheckResult, Refusal, RefusalClass};
+pub use appraise::{VerifiedBundle, appraise};
+pub use bundle::{Bundle, BundleError, MAX_BUNDLE, TreePosition};
+pub use challenge::Challenge;
+pub use check::{CheckOutcome, CheckResult, Refusal, RefusalClass, only_objection};
 pub use claims::{ClaimsError, DebugStatus, PROFILE as CLAIMS_PROFILE, RuntimeClaims};
 pub use encoding::{B64, B64Url};
 pub use evidence::{Endorsements, Evidence, EvidenceFormat, Vek};

@@ -2,10 +2,12 @@
 //!
 //! Serialised once by attestation-svc; its exact bytes travel and are hashed into `report_data`.
 
-use aws_lc_rs::digest::{self, SHA256};
 use serde::{Deserialize, Serialize};
 
-use crate::encoding::{B64, B64Url, Object, objects, present, word};
+use crate::{
+    digest::sha256,
+    encoding::{B64, B64Url, Object, objects, present, word},
+};
 
 /// Largest accepted manifest, bytes.
 const MAX_SIZE: usize = 32 * 1024;
@@ -97,11 +99,14 @@ pub enum ManifestError {
     #[error("key manifest is {0} bytes, at most {MAX_SIZE}")]
     TooLarge(usize),
     /// Not the strict JSON of version 1.
-    #[error("key manifest is not strict JSON of version 1")]
+    #[error("key manifest is not strict JSON of version 1: {0}")]
     Json(#[from] serde_json::Error),
     /// A version other than 1.
     #[error("key manifest has version {0}, need 1")]
     Version(u32),
+    /// `version` 0, or `prev` in the first manifest, or none in a later one.
+    #[error("key manifest number {0}: they count from 1, and the first alone has no prev")]
+    Predecessor(u64),
     /// More than 64 keys.
     #[error("key manifest has {0} keys, at most {MAX_KEYS}")]
     TooManyKeys(usize),
@@ -124,6 +129,9 @@ impl KeyManifest {
         let Object(manifest) = serde_json::from_slice::<Object<Self>>(bytes)?;
         if manifest.v != 1 {
             return Err(ManifestError::Version(manifest.v));
+        }
+        if manifest.version == 0 || (manifest.version == 1) != manifest.prev.is_none() {
+            return Err(ManifestError::Predecessor(manifest.version));
         }
         if manifest.keys.len() > MAX_KEYS {
             return Err(ManifestError::TooManyKeys(manifest.keys.len()));
@@ -174,7 +182,7 @@ impl KeyManifest {
 
 impl ManifestKey {
     fn problem(&self) -> Option<&'static str> {
-        if digest::digest(&SHA256, &self.spki.0).as_ref() != self.sha256.0.as_slice() {
+        if sha256(&self.spki.0) != self.sha256.0 {
             return Some("sha256 is not the digest of spki");
         }
         if !matches!(self.alg.as_str(), "P-256" | "P-384") {

@@ -2,9 +2,10 @@
 //!
 //! The split is RFC 6962's: a tree of n > 1 leaves has the largest power of two below n on its left.
 
-use aws_lc_rs::digest::{self, SHA384};
-
-use crate::report_data::{Binder, put_lp};
+use crate::{
+    digest::sha384,
+    report_data::{Binder, put_lp},
+};
 
 /// A SHA-384 value.
 pub type Hash48 = [u8; 48];
@@ -68,7 +69,8 @@ impl NonceTree {
         Root::of(self.len(), &subtree(&self.0))
     }
 
-    /// Sibling digests from the leaf at `index` (below [`Self::len`]) up to the root.
+    /// Sibling digests from the leaf at `index` (below [`Self::len`]) up to the root. Each call computes the subtrees
+    /// beside the path anew, so that the paths of all leaves cost the square of their number.
     pub fn path(&self, index: u32) -> Vec<Hash48> {
         let mut path = Vec::new();
         collect(&self.0, usize::try_from(index).unwrap_or(usize::MAX), &mut path);
@@ -125,14 +127,4 @@ fn split(n: usize) -> usize {
 
 fn node(left: &Hash48, right: &Hash48) -> Hash48 {
     sha384(&[&[NODE], left, right])
-}
-
-fn sha384(parts: &[&[u8]]) -> Hash48 {
-    let mut context = digest::Context::new(&SHA384);
-    for part in parts {
-        context.update(part);
-    }
-    let mut out = [0; 48];
-    out.copy_from_slice(context.finish().as_ref());
-    out
 }

@@ -12,7 +12,7 @@ mod strictness;
 mod values;
 mod weakness;
 
-use crate::{product::Product, tcb::Tcb, verify::sha256};
+use crate::{digest::sha256, product::Product, tcb::Tcb};
 
 pub use observed::Observed;
 use read::Reader;

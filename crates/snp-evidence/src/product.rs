@@ -2,10 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// An EPYC product line with SEV-SNP and its own AMD root key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Product {
     /// EPYC 7003 (family 19h, models 00h–0Fh).
@@ -70,3 +70,25 @@ impl FromStr for Product {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown product, need milan, genoa or turin")]
 pub struct UnknownProduct;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_where_amd_ends_it() {
+        let line = Product::from_cpuid;
+        for (product, family, models) in [
+            (Product::Milan, 0x19, [0x00, 0x0F]),
+            (Product::Genoa, 0x19, [0x10, 0x1F]),
+            (Product::Genoa, 0x19, [0xA0, 0xAF]),
+            (Product::Turin, 0x1A, [0x00, 0x11]),
+        ] {
+            assert_eq!(models.map(|model| line(family, model)), [Some(product); 2]);
+        }
+        for (family, model) in [(0x19, 0x20), (0x19, 0x9F), (0x19, 0xB0), (0x1A, 0x12), (0x18, 0), (0x1B, 0)]
+        {
+            assert_eq!(line(family, model), None, "{family:#x}/{model:#x}");
+        }
+    }
+}

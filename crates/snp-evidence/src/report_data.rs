@@ -1,9 +1,11 @@
 //! What the 64 `report_data` bytes of a report commit to (docs/spec/report-data.md).
 
-use aws_lc_rs::digest::{self, SHA384, SHA512};
 use serde::{Deserialize, Serialize};
 
-use crate::nonce_tree::Root;
+use crate::{
+    digest::{sha384, sha512},
+    nonce_tree::Root,
+};
 
 /// The gateway's public listener in key manifests and binders.
 pub const PUBLIC_LISTENER: &str = "gateway/public";
@@ -120,11 +122,9 @@ impl ReportData {
         let mut input = DOMAIN.to_vec();
         input.push(purpose as u8);
         put_lp(&mut input, root.as_bytes());
-        put_lp(&mut input, digest::digest(&SHA384, key_manifest).as_ref());
-        put_lp(&mut input, digest::digest(&SHA384, runtime_claims).as_ref());
-        let mut out = [0; 64];
-        out.copy_from_slice(digest::digest(&SHA512, &input).as_ref());
-        Self(out)
+        put_lp(&mut input, &sha384(&[key_manifest]));
+        put_lp(&mut input, &sha384(&[runtime_claims]));
+        Self(sha512(&input))
     }
 
     /// A digest and 32 zero bytes: a form that is only compared, never asked for, so not public.

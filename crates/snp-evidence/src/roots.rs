@@ -1,12 +1,11 @@
 //! Who may vouch: AMD's pinned keys, or those of one simulator run.
-#![expect(clippy::similar_names, reason = "ARK, ASK and ASVK are AMD's names")]
 
 use std::sync::Arc;
 
 use sev::certs::snp::builtin;
 use x509_parser::pem::Pem;
 
-use crate::{certificate::Certificate, memory::ChainMemory, product::Product, verify::sha256};
+use crate::{certificate::Certificate, digest::sha256, memory::ChainMemory, product::Product};
 
 /// Pinned certificates per product: AMD's, or a simulator's. Never a mix.
 #[derive(Clone, Debug)]
@@ -44,8 +43,13 @@ pub enum RootsError {
     #[error("root file is not a sequence of PEM certificates")]
     Pem,
     /// A certificate that does not parse, or whose subject names no role and product.
-    #[error("certificate {0} of the root file is not an ARK, ASK or ASVK")]
-    Certificate(usize),
+    #[error("certificate {index} of the root file is not an ARK, ASK or ASVK: {found}")]
+    Certificate {
+        /// Place in the file, from 0.
+        index: usize,
+        /// What it is instead.
+        found: String,
+    },
     /// Not exactly one ARK, ASK and ASVK of one product.
     #[error("root file needs exactly one ARK, ASK and ASVK of one product")]
     Incomplete,
@@ -63,8 +67,7 @@ impl TrustRoots {
         let (mut ark, mut ask, mut asvk) = (None, None, None);
         for (index, pem) in Pem::iter_from_buffer(root_pem).enumerate() {
             let der = pem.map_err(|_| RootsError::Pem)?.contents;
-            let name = Certificate::parse(&der).ok().and_then(|c| c.subject_common_name().map(str::to_owned));
-            let (role, product) = name.as_deref().and_then(role).ok_or(RootsError::Certificate(index))?;
+            let (role, product) = role_of(&der).map_err(|found| RootsError::Certificate { index, found })?;
             let slot = match role {
                 Role::Ark => &mut ark,
                 Role::Ask => &mut ask,
@@ -116,6 +119,13 @@ enum Role {
     Ark,
     Ask,
     Asvk,
+}
+
+/// Or what the certificate is instead.
+fn role_of(der: &[u8]) -> Result<(Role, Product), String> {
+    let certificate = Certificate::parse(der).map_err(|error| error.to_string())?;
+    let name = certificate.subject_common_name().ok_or("its subject has no common name, or several")?;
+    role(name).ok_or_else(|| format!("its subject is {name:?}"))
 }
 
 fn role(common_name: &str) -> Option<(Role, Product)> {

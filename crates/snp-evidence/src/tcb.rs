@@ -67,3 +67,35 @@ impl fmt::Display for Tcb {
         write!(f, "bootloader {bootloader} tee {tee} snp {snp} microcode {microcode}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_is_of_each_component() {
+        let layouts: [(Product, &[usize]); 3] = [
+            (Product::Milan, &[0, 1, 6, 7]),
+            (Product::Genoa, &[0, 1, 6, 7]),
+            (Product::Turin, &[0, 1, 2, 3, 7]),
+        ];
+        for (product, components) in layouts {
+            let level = |at: usize, level| {
+                let mut bytes = [5; 8];
+                bytes[at] = level;
+                RawTcb(bytes).of(product)
+            };
+            for at in components {
+                let floor = level(*at, 5);
+                assert!(floor.covers(floor) && level(*at, 6).covers(floor), "byte {at} of {product}");
+                assert!(!level(*at, 4).covers(floor), "byte {at} of {product}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_product_covers_anothers_floor() {
+        let (milan, turin) = (RawTcb([5; 8]).of(Product::Milan), RawTcb([5; 8]).of(Product::Turin));
+        assert!(!milan.covers(turin) && !turin.covers(milan));
+    }
+}

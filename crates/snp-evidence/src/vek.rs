@@ -45,7 +45,7 @@ pub(crate) enum VekError {
 }
 
 impl<'a> VekFacts<'a> {
-    pub(crate) fn of(certificate: &'a Certificate<'_>) -> Result<Self, VekError> {
+    pub(crate) fn of(certificate: &Certificate<'a>) -> Result<Self, VekError> {
         let amd = Amd(certificate.extensions());
         amd.check_structure()?;
         let tcb = Tcb {
@@ -65,9 +65,9 @@ impl<'a> VekFacts<'a> {
     }
 }
 
-struct Amd<'a, 'der>(&'a [X509Extension<'der>]);
+struct Amd<'c, 'a>(&'c [X509Extension<'a>]);
 
-impl<'a> Amd<'a, '_> {
+impl<'a> Amd<'_, 'a> {
     /// Object ids below AMD's arc, each with its value; none stands twice in a certificate of sound form.
     fn all(&self) -> impl Iterator<Item = (&[u8], &'a [u8])> {
         self.0.iter().filter_map(|ext| Some((ext.oid.as_bytes().strip_prefix(AMD_ARC)?, ext.value)))

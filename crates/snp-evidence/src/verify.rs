@@ -2,11 +2,10 @@
 
 use std::{fmt, ops::Deref};
 
-use aws_lc_rs::digest::{self, SHA256};
-
 use crate::{
     check::{self, CheckOutcome, Refusal},
-    checks::{self, Subject},
+    checks::{self, Expected, Subject},
+    digest::sha256,
     evidence::{Evidence, EvidenceFormat},
     policy::Policy,
     product::Product,
@@ -47,7 +46,8 @@ pub fn verify(
     expected: &ReportData,
     now: UnixTime,
 ) -> Result<VerifiedReport, Refusal> {
-    judge(&Subject::new(evidence, roots, policy, Some(*expected), now), checks::report()).map(VerifiedReport)
+    judge(&Subject::new(evidence, roots, policy, Expected::Exactly(*expected), now), checks::report())
+        .map(VerifiedReport)
 }
 
 /// Judges stored evidence, without freshness or channel; for client tools only.
@@ -57,7 +57,7 @@ pub fn examine(
     policy: &Policy,
     now: UnixTime,
 ) -> Result<ExaminedReport, Refusal> {
-    judge(&Subject::new(evidence, roots, policy, None, now), checks::report()).map(ExaminedReport)
+    judge(&Subject::new(evidence, roots, policy, Expected::Stored, now), checks::report()).map(ExaminedReport)
 }
 
 /// As [`examine`], and `report_data` has to be SHA-256 of `vouched` and then zeros, whatever the policy says of it: a
@@ -70,26 +70,27 @@ pub fn examine_vouching(
     now: UnixTime,
 ) -> Result<ExaminedReport, Refusal> {
     let expected = ReportData::of_sha256(&sha256(vouched));
-    judge(&Subject::new(evidence, roots, policy, Some(expected), now), checks::report()).map(ExaminedReport)
+    judge(&Subject::new(evidence, roots, policy, Expected::Exactly(expected), now), checks::report())
+        .map(ExaminedReport)
 }
 
 /// Runs `checks` and gathers the facts; shared with `appraise`, which adds checks of its own.
 pub(crate) fn judge<'c>(
     subject: &Subject<'_>,
-    checks: impl Iterator<Item = &'c check::Check>,
+    checks: impl Iterator<Item = &'c check::Check> + Clone,
 ) -> Result<ReportFacts, Refusal> {
-    let checks = check::run(checks, subject)?;
+    let passed = check::run(checks.clone(), subject)?;
     match (&subject.report, subject.product()) {
         (Ok(report), Ok(product)) => Ok(ReportFacts {
             report: report.clone(),
             product,
             simulated: subject.evidence.format == EvidenceFormat::SimulatedAmdSevSnp,
             report_sha256: sha256(&subject.evidence.report),
-            checks,
+            checks: passed,
         }),
         // Both have a core check of their own, so this arm is out of reach; it refuses all the same.
         (Err(_), _) | (_, Err(_)) => {
-            Err(check::unreadable(checks::report(), check::Finding::of(false, "nothing", "a report")))
+            Err(check::unreadable(checks, check::Finding::of(false, "nothing", "a report")))
         }
     }
 }
@@ -180,10 +181,4 @@ impl ReportFacts {
     pub fn report_sha256(&self) -> [u8; 32] {
         self.report_sha256
     }
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest::digest(&SHA256, bytes).as_ref());
-    out
 }

@@ -70,14 +70,14 @@ impl Authority {
             critical(BASIC_CONSTRAINTS, &der::sequence(&[der::boolean_true()])),
             crl_distribution_point(&Ca::Ark.crl_url(product)),
         ];
-        let body = Body {
+        let body = ToBeSigned {
             serial: Ca::Ark.serial(product),
             issuer: &name,
             subject: &name,
             spki: rsa_spki(&key),
             extensions: &extensions,
         };
-        let der = sign(&key, &body.to_be_signed(validity, Trailer::Explicit)?, Trailer::Explicit)?;
+        let der = sign(&key, &body.encode(validity, Trailer::Explicit)?, Trailer::Explicit)?;
         Ok(Self { key, name, der })
     }
 
@@ -97,14 +97,14 @@ impl Authority {
             key_usage(CERT_SIGN),
             crl_distribution_point(&ca.crl_url(product)),
         ];
-        let body = Body {
+        let body = ToBeSigned {
             serial: ca.serial(product),
             issuer: &self.name,
             subject: &name,
             spki: rsa_spki(&key),
             extensions: &extensions,
         };
-        let der = sign(&self.key, &body.to_be_signed(validity, Trailer::Explicit)?, Trailer::Explicit)?;
+        let der = sign(&self.key, &body.encode(validity, Trailer::Explicit)?, Trailer::Explicit)?;
         Ok(Self { key, name, der })
     }
 
@@ -117,14 +117,14 @@ impl Authority {
         validity: Validity,
     ) -> Result<Vec<u8>, SimError> {
         let algorithm = der::sequence(&[der::oid(EC_PUBLIC_KEY), der::oid(SECP384R1)]);
-        let body = Body {
+        let body = ToBeSigned {
             serial: 0,
             issuer: &self.name,
             subject: &name(common_name),
             spki: der::sequence(&[algorithm, der::bits(0, point)]),
             extensions,
         };
-        sign(&self.key, &body.to_be_signed(validity, Trailer::Default)?, Trailer::Default)
+        sign(&self.key, &body.encode(validity, Trailer::Default)?, Trailer::Default)
     }
 
     /// A version 2 CRL; `validity` is thisUpdate and nextUpdate.
@@ -223,7 +223,7 @@ fn vek_extensions(product: Product, product_name: &str, tcb: Tcb) -> Vec<Vec<u8>
 }
 
 /// `TBSCertificate` without what the issuer adds.
-struct Body<'a> {
+struct ToBeSigned<'a> {
     serial: u64,
     issuer: &'a [u8],
     subject: &'a [u8],
@@ -231,8 +231,8 @@ struct Body<'a> {
     extensions: &'a [Vec<u8>],
 }
 
-impl Body<'_> {
-    fn to_be_signed(&self, validity: Validity, trailer: Trailer) -> Result<Vec<u8>, SimError> {
+impl ToBeSigned<'_> {
+    fn encode(&self, validity: Validity, trailer: Trailer) -> Result<Vec<u8>, SimError> {
         Ok(der::sequence(&[
             der::context(0, &der::integer(2)),
             der::integer(self.serial),

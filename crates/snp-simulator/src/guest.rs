@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChipSpec, Product, SigningKey, SimError, Tcb, hex_bytes, layout};
+use crate::{ChipSpec, Product, SigningKey, SimError, Tcb, layout, stored::hex_bytes};
 
 /// Version of the report structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -7,20 +7,21 @@
 //!
 //! The layout constants and the certificate encoder here share no code with `snp-evidence`, so that writer and
 //! reader check each other.
+#![forbid(unsafe_code)]
 
 mod certificate;
 mod der;
 mod guest;
-mod hex_bytes;
 pub mod layout;
 mod processor;
 mod product;
 mod root;
+mod stored;
 
 pub use guest::{FirmwareVersion, Guest, ReportVersion};
 pub use processor::{ChipSpec, SecureProcessor, SigningKey};
 pub use product::{Cpuid, Product, Tcb};
-pub use root::{ROOT_LIFETIME, SimulatedRoot};
+pub use root::SimulatedRoot;
 
 /// A policy for tests: accepts `measurement` on any simulated machine that is not debugged, and little else is asked.
 pub fn policy(measurement: &[u8; 48]) -> String {

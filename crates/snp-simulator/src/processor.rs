@@ -8,7 +8,10 @@ use aws_lc_rs::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Cpuid, Guest, Product, SimError, Tcb, certificate, hex_bytes, layout};
+use crate::{
+    Cpuid, Guest, Product, SimError, Tcb, certificate, layout,
+    stored::{base64_bytes, hex_bytes},
+};
 
 /// What is particular to one chip.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,11 +109,6 @@ impl SecureProcessor {
         self.machine.product
     }
 
-    /// The chip.
-    pub fn chip(&self) -> &ChipSpec {
-        &self.machine.chip
-    }
-
     /// Which kind of key signs, hence what [`Self::vek_der`] is.
     pub fn signing_key(&self) -> SigningKey {
         self.machine.signing_key
@@ -119,11 +117,6 @@ impl SecureProcessor {
     /// Certificate of the key that signs reports, a VCEK or a VLEK.
     pub fn vek_der(&self) -> &[u8] {
         &self.machine.vek
-    }
-
-    /// [`Self::vek_der`] of a processor that [`crate::SimulatedRoot::make_processor`] made.
-    pub fn vcek_der(&self) -> &[u8] {
-        self.vek_der()
     }
 
     /// Certificate of the ASK.
@@ -169,19 +162,6 @@ impl fmt::Debug for SecureProcessor {
             .field("chip", &self.machine.chip)
             .field("signing_key", &self.machine.signing_key)
             .finish_non_exhaustive()
-    }
-}
-
-mod base64_bytes {
-    use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&BASE64.encode(bytes))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        BASE64.decode(String::deserialize(from)?).map_err(D::Error::custom)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Seconds from the birth of a root to its end; everything under it ends with it.
-pub const ROOT_LIFETIME: i64 = 24 * 60 * 60;
+pub(crate) const ROOT_LIFETIME: i64 = 24 * 60 * 60;
 
 /// A root of trust made for one run.
 pub struct SimulatedRoot {
@@ -27,7 +27,7 @@ pub struct SimulatedRoot {
 }
 
 impl SimulatedRoot {
-    /// Makes ARK, ASK and ASVK (RSA-4096), valid for [`ROOT_LIFETIME`] from `now_unix`. Takes seconds of CPU time.
+    /// Makes ARK, ASK and ASVK (RSA-4096), valid for 24 hours from `now_unix`. Takes seconds of CPU time.
     pub fn generate(product: Product, now_unix: i64) -> Result<Self, SimError> {
         let validity = Validity { not_before: now_unix, not_after: now_unix.saturating_add(ROOT_LIFETIME) };
         let [root_key, chip_key, loaded_key] = rsa_keys()?;

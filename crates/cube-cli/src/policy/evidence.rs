@@ -1,7 +1,7 @@
 //! Evidence that a policy is made from: judged first, and judged again by what came of it.
 
 use snp_evidence::{
-    Bundle, Evidence, Expectation, Observed, Policy, Product, ReportFacts, TrustRoots, UnixTime, appraise,
+    Bundle, Challenge, Evidence, Observed, Policy, Product, ReportFacts, TrustRoots, UnixTime, appraise,
     examine,
 };
 
@@ -26,7 +26,7 @@ pub(crate) struct Shown {
 
 enum What {
     Stored(Evidence),
-    Bundle(Vec<u8>, Expectation),
+    Bundle(Vec<u8>, Challenge),
 }
 
 /// What a report said that passed the core checks.
@@ -44,11 +44,11 @@ impl Shown {
         let (what, source) = match (&args.from, &args.from_bundle, &args.from_report, &args.certs) {
             (Some(url), _, _, _) => {
                 let offer = ask(url, &args.server, attested_client::Binding::TlsExporter, None).await?;
-                (What::Bundle(offer.bundle().to_vec(), offer.expectation().clone()), url.to_string())
+                (What::Bundle(offer.bundle().to_vec(), offer.challenge().clone()), url.to_string())
             }
             (None, Some(file), _, _) => {
                 let bytes = input::file(file)?;
-                let expected = verify::expectation(args.nonce.as_ref(), args.exporter, args.spki, &bytes)?;
+                let expected = verify::challenge(args.nonce.as_ref(), args.exporter, args.spki, &bytes)?;
                 (What::Bundle(bytes, expected), file.display().to_string())
             }
             (None, None, Some(report), Some(certs)) => {

@@ -7,8 +7,8 @@ use std::{
 
 use service_runtime::{Clock, SystemClock};
 use snp_evidence::{
-    B64, B64Url, Binder, Bundle, DebugStatus, Endorsements, Evidence, EvidenceFormat, KeyManifest, KeyUse,
-    ManifestKey, NonceTree, Purpose, ReportData, RuntimeClaims, TreePosition, Vek, leaf,
+    B64, B64Url, Binder, Bundle, Challenge, DebugStatus, Endorsements, Evidence, EvidenceFormat, KeyManifest,
+    KeyUse, ManifestKey, Purpose, RuntimeClaims, TreePosition, Vek,
 };
 use snp_simulator::{ChipSpec, Guest, Product, SecureProcessor, SimulatedRoot};
 
@@ -73,8 +73,8 @@ impl World {
     /// What attestation-svc would make for this challenge, where the manifest lists `listed`.
     pub(crate) fn bundle(&self, nonce: [u8; 32], binder: &Binder, listed: &[u8]) -> Vec<u8> {
         let (manifest, claims) = (manifest(listed).to_bytes(), claims().to_bytes());
-        let root = NonceTree::new(vec![leaf(&nonce, binder)]).root();
-        let data = ReportData::compute(Purpose::Fresh, &root, &manifest, &claims);
+        let challenge = Challenge { purpose: Purpose::Fresh, nonce, binder: binder.clone() };
+        let data = challenge.report_data_alone(&manifest, &claims);
         let evidence = Evidence {
             format: EvidenceFormat::SimulatedAmdSevSnp,
             report: self.report(data.as_bytes()),
@@ -83,8 +83,7 @@ impl World {
                 ..Endorsements::default()
             },
         };
-        let tree = TreePosition::single();
-        Bundle::new(Purpose::Fresh, nonce, binder, tree, &evidence, &manifest, &claims).to_bytes()
+        Bundle::new(&challenge, TreePosition::single(), &evidence, &manifest, &claims).to_bytes()
     }
 }
 

@@ -21,8 +21,8 @@ use rcgen::{
 };
 use service_runtime::{CancellationToken, Clock, ManualClock, TaskTracker};
 use snp_evidence::{
-    B64, Binder, Bundle, DebugStatus, Endorsements, Evidence, EvidenceFormat, KeyManifest, KeyUse,
-    ManifestKey, NonceTree, Purpose, ReportData, RuntimeClaims, TreePosition, Vek, leaf,
+    B64, Binder, Bundle, Challenge, DebugStatus, Endorsements, Evidence, EvidenceFormat, KeyManifest, KeyUse,
+    ManifestKey, Purpose, RuntimeClaims, TreePosition, Vek,
 };
 use snp_simulator::Guest;
 use tokio::sync::{Semaphore, watch};
@@ -296,22 +296,21 @@ impl Authority {
         let reported = if self.tells(Lie::ReportNonce) || self.tells(Lie::Nonce) { [1; 32] } else { nonce };
         let told = if self.tells(Lie::Nonce) { [1; 32] } else { nonce };
         let claims = self.claims();
-        let root = NonceTree::new(vec![leaf(&reported, &binder)]).root();
-        let report_data = ReportData::compute(Purpose::Peer, &root, manifest, &claims);
+        let challenge = |nonce| Challenge { purpose: Purpose::Peer, nonce, binder: binder.clone() };
+        let report_data = challenge(reported).report_data_alone(manifest, &claims);
         let processor = &machine().1;
         let evidence = Evidence {
             format: EvidenceFormat::SimulatedAmdSevSnp,
             report: processor.report(&self.guest, report_data.as_bytes()).unwrap(),
             endorsements: Endorsements {
-                vek: Some(Vek::Vcek(processor.vcek_der().to_vec())),
+                vek: Some(Vek::Vcek(processor.vek_der().to_vec())),
                 ask: Some(processor.ask_der().to_vec()),
                 ark: Some(processor.ark_der().to_vec()),
                 ..Endorsements::default()
             },
         };
         let sent = if self.tells(Lie::Manifest) { swapped(manifest) } else { manifest.to_vec() };
-        Bundle::new(Purpose::Peer, told, &binder, TreePosition::single(), &evidence, &sent, &claims)
-            .to_bytes()
+        Bundle::new(&challenge(told), TreePosition::single(), &evidence, &sent, &claims).to_bytes()
     }
 
     fn token(&self, role: Role, spki_der: &[u8], nonce: [u8; 32]) -> String {

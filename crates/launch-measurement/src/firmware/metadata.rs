@@ -73,7 +73,7 @@ impl Section {
         let kind = SectionType::of(number).ok_or_else(|| {
             FirmwareError::at(at + 8, format!("section type {number:#x}"), "type 1, 2, 3, 4 or 0x10")
         })?;
-        let section = Self { address, size: usize::try_from(size).unwrap_or(usize::MAX), kind };
+        let section = Self { address, size: size as usize, kind };
         let found = || format!("{size:#x} bytes at {address:#x} for {kind}");
         if size == 0 || !section.size.is_multiple_of(PAGE) || !(address as usize).is_multiple_of(PAGE) {
             return Err(FirmwareError::at(at, found(), "whole pages, one at least"));

@@ -6,7 +6,7 @@ use launch_measurement::{Firmware, Kernel, Launch, Measurement, Vcpu, Vmm, sha25
 use serde_json::Value;
 
 /// The folder of figures, if it lies beside the workspace.
-pub(crate) fn folder() -> Option<PathBuf> {
+fn folder() -> Option<PathBuf> {
     let folder =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/evidence/launch-measurement");
     if !folder.join("vectors.json").exists() {

@@ -1,7 +1,5 @@
 //! A CA as attestation-svc has one, and a client that is less careful than ours.
 
-use std::sync::Arc;
-
 use mtls::{CertificateRequest, Role, ServiceKey, SpiffeId, Svid};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -37,7 +35,7 @@ impl TestCa {
 
     /// An SVID for a new key with these URIs, valid for an hour around [`NOW`].
     pub(crate) fn svid(&self, ids: &[SpiffeId]) -> Svid {
-        let key = Arc::new(ServiceKey::generate().unwrap());
+        let key = ServiceKey::generate().unwrap();
         let request = CertificateRequest::verify(&key.csr_der().unwrap()).unwrap();
         let mut params = CertificateParams::default();
         params.not_before = time(NOW - 60);

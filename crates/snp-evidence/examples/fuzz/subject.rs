@@ -1,8 +1,7 @@
 //! What is changed: real and simulated evidence that is accepted as it stands.
 
 use snp_evidence::{
-    Bundle, Endorsements, Evidence, Expectation, NonceTree, Policy, ReportData, TrustRoots, UnixTime, Vek,
-    appraise, examine,
+    Bundle, Challenge, Endorsements, Evidence, Policy, TrustRoots, UnixTime, Vek, appraise, examine,
 };
 use snp_simulator::SecureProcessor;
 
@@ -57,7 +56,7 @@ pub(crate) struct Machine {
     pub(crate) policy: String,
     roots: TrustRoots,
     demanding: Policy,
-    expected: Expectation,
+    expected: Challenge,
     forged: Evidence,
 }
 
@@ -67,8 +66,7 @@ impl Machine {
         // What may be left away without harm is left away, so that every change is for the worse.
         case.evidence = |e| (e.endorsements.ask, e.endorsements.ark) = (None, None);
         let roots = case.roots.clone().remembering(16);
-        let root = NonceTree::new(vec![[0; 48]]).root();
-        let evidence = case.sign(&ReportData::compute(case.asked.purpose, &root, b"", b""));
+        let evidence = case.sign(&case.asked.report_data_alone(b"", b""));
         let mut forged = evidence.clone();
         forged.report[0x2A0] ^= 1;
         case.policy("report_data = \"require\"", "report_data = { off = \"stored\" }");

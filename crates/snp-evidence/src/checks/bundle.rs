@@ -3,10 +3,9 @@
 use super::Subject;
 use crate::{
     check::{Finding, Judged, Unjudged},
-    claims::DebugStatus,
+    claims::{DebugStatus, RuntimeClaims},
     encoding::hex,
     manifest::{KeyManifest, Owner},
-    nonce_tree::{Root, leaf},
     policy::{Allow, Bytes, Chips, Identity},
 };
 
@@ -18,20 +17,20 @@ pub(super) fn structure(s: &Subject<'_>) -> Judged {
 
 pub(super) fn purpose(s: &Subject<'_>) -> Judged {
     let part = s.bundle()?;
-    let (observed, expected) = (part.bundle.purpose, part.expectation.purpose);
+    let (observed, expected) = (part.bundle.purpose, part.challenge.purpose);
     Ok(Finding::of(observed == expected, format!("{observed:?}"), format!("{expected:?}")))
 }
 
 pub(super) fn nonce(s: &Subject<'_>) -> Judged {
     let part = s.bundle()?;
-    let (observed, expected) = (part.bundle.challenge.nonce.0, part.expectation.nonce);
+    let (observed, expected) = (part.bundle.challenge.nonce.0, part.challenge.nonce);
     Ok(Finding::of(observed == expected, hex(observed), hex(expected)))
 }
 
 /// The exporter is not sent; only `report_data` can tell whether it is ours.
 pub(super) fn binding(s: &Subject<'_>) -> Judged {
     let part = s.bundle()?;
-    let (found, own) = (&part.bundle.binding, &part.expectation.binder);
+    let (found, own) = (&part.bundle.binding, &part.challenge.binder);
     let met = found.r#type == own.kind
         && found.role == own.role
         && found.listener == own.listener
@@ -44,11 +43,9 @@ pub(super) fn binding(s: &Subject<'_>) -> Judged {
 
 pub(super) fn tree(s: &Subject<'_>) -> Judged {
     let part = s.bundle()?;
-    let (tree, path) = (&part.bundle.tree, part.bundle.tree.path());
-    let own = leaf(&part.expectation.nonce, &part.expectation.binder);
-    let met = Root::from_path(&own, tree.n, tree.index, &path).is_some();
-    let observed = format!("index {} of {}, path of {}", tree.index, tree.n, path.len());
-    Ok(Finding::of(met, observed, "an index in the tree and its exact path"))
+    let tree = &part.bundle.tree;
+    let observed = format!("index {} of {}, path of {}", tree.index, tree.n, tree.path().len());
+    Ok(Finding::of(part.root.is_some(), observed, "an index in the tree and its exact path"))
 }
 
 pub(super) fn manifest(s: &Subject<'_>) -> Judged {
@@ -60,22 +57,30 @@ pub(super) fn manifest(s: &Subject<'_>) -> Judged {
 }
 
 pub(super) fn claims(s: &Subject<'_>) -> Judged {
-    let (part, debug) = (s.bundle()?, s.report()?.policy.debug());
+    let (part, debug, product) = (s.bundle()?, s.report()?.policy.debug(), s.product()?);
     let manifest = part.manifest()?;
-    let expected = "claims of our profile, with the manifest's boot seed and the report's debug status";
+    let expected =
+        "claims of our profile, with the manifest's boot seed and the report's processor and debug status";
     Ok(match &part.claims {
         Ok(claims) => {
-            let met =
-                claims.bootseed == manifest.boot_seed && (claims.dbgstat == DebugStatus::Enabled) == debug;
-            Finding::of(met, format!("boot seed {:?}, debug {:?}", claims.bootseed, claims.dbgstat), expected)
+            let met = claims.bootseed == manifest.boot_seed
+                && claims.oemid == AMD
+                && claims.hwmodel == product.to_string()
+                && (claims.dbgstat == DebugStatus::Enabled) == debug;
+            let RuntimeClaims { bootseed, oemid, hwmodel, dbgstat, .. } = claims;
+            let observed = format!("boot seed {bootseed:?}, maker {oemid}, {hwmodel:?}, debug {dbgstat:?}");
+            Finding::of(met, observed, expected)
         }
         Err(error) => Finding::of(false, error, expected),
     })
 }
 
+/// IANA's number of AMD.
+const AMD: u32 = 3704;
+
 /// Not just any listed key: the gateway's own, for the listener we dialled.
 pub(super) fn tls_key(s: &Subject<'_>) -> Judged {
-    let (part, binder) = (s.bundle()?, &s.bundle()?.expectation.binder);
+    let (part, binder) = (s.bundle()?, &s.bundle()?.challenge.binder);
     if !binder.is_tls() {
         return Ok(Finding::not_required("no TLS binding", "only TLS keys are looked up"));
     }
@@ -89,7 +94,7 @@ pub(super) fn tls_key(s: &Subject<'_>) -> Judged {
 /// A genuine twin on somebody else's machine passes every other check.
 pub(super) fn identity(s: &Subject<'_>) -> Judged {
     let part = s.bundle()?;
-    if !part.expectation.binder.is_tls() {
+    if !part.challenge.binder.is_tls() {
         return Ok(Finding::not_required("no TLS binding", "judged where a server is dialled"));
     }
     let manifest = part.manifest()?;

@@ -1,6 +1,6 @@
 //! Does the report say what the policy wants? One function per rule, in the order of the table.
 
-use super::{Subject, core};
+use super::Subject;
 use crate::{
     check::{Finding, Judged},
     encoding::hex,
@@ -201,7 +201,7 @@ pub(super) fn vlek_csp(s: &Subject<'_>) -> Judged {
     if matches!(s.vek()?, Vek::Vcek(_)) {
         return Ok(Finding::not_required("VCEK", "the chip's own key signed"));
     }
-    let provider = core::facts(s)?.csp_id.unwrap_or_default().to_owned();
+    let provider = s.facts()?.csp_id.unwrap_or_default().to_owned();
     s.policy.vlek_csp.judge(&provider, |allowed| allowed.has(&provider))
 }
 

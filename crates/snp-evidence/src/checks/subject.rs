@@ -1,14 +1,16 @@
-//! What the checks look at: everything parsed once, nothing judged.
+//! What the checks look at: everything parsed once, but a VEK that a report of version 2 leaves its product to twice;
+//! nothing judged.
 
 use crate::{
-    appraise::Expectation,
     bundle::Bundle,
     chain::{self, Chain, ChainError},
+    challenge::Challenge,
     check::Unjudged,
     claims::{ClaimsError, RuntimeClaims},
     envelope::FormError,
     evidence::{Evidence, Vek},
     manifest::{KeyManifest, ManifestError},
+    nonce_tree::Root,
     policy::Policy,
     product::Product,
     report::{Report, StructureError},
@@ -17,14 +19,14 @@ use crate::{
     roots::{RootSet, TrustRoots},
     tcb::{RawTcb, Tcb},
     time::UnixTime,
+    vek::VekFacts,
 };
 
 pub(crate) struct Subject<'a> {
     pub(crate) evidence: &'a Evidence,
     pub(crate) roots: &'a TrustRoots,
     pub(crate) policy: &'a Policy,
-    /// `None` for a stored report, or where a bundle's tree position is impossible.
-    pub(crate) expected: Option<ReportData>,
+    pub(crate) expected: Expected,
     pub(crate) now: UnixTime,
     pub(crate) report: Result<Report, StructureError>,
     /// `None` for a processor that we do not know.
@@ -36,10 +38,22 @@ pub(crate) struct Subject<'a> {
     pub(crate) bundle: Option<BundlePart<'a>>,
 }
 
+/// What `report_data` has to be.
+#[derive(Clone, Copy)]
+pub(crate) enum Expected {
+    /// Nothing is known: a stored report.
+    Stored,
+    /// No value is right: the bundle's tree has no such place.
+    Impossible,
+    Exactly(ReportData),
+}
+
 /// What a bundle adds to its report.
 pub(crate) struct BundlePart<'a> {
     pub(crate) bundle: &'a Bundle,
-    pub(crate) expectation: &'a Expectation,
+    pub(crate) challenge: &'a Challenge,
+    /// Of the nonce tree in which the challenge's own leaf stands where the bundle says, if there is such a place.
+    pub(crate) root: Option<Root>,
     pub(crate) manifest: Result<KeyManifest, ManifestError>,
     pub(crate) claims: Result<RuntimeClaims, ClaimsError>,
 }
@@ -49,7 +63,7 @@ impl<'a> Subject<'a> {
         evidence: &'a Evidence,
         roots: &'a TrustRoots,
         policy: &'a Policy,
-        expected: Option<ReportData>,
+        expected: Expected,
         now: UnixTime,
     ) -> Self {
         let report = Report::parse(&evidence.report);
@@ -87,6 +101,11 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// What the VEK says.
+    pub(crate) fn facts(&self) -> Result<&VekFacts<'a>, Unjudged> {
+        self.chain()?.facts.as_ref().map_err(|_| Unjudged("vek.form"))
+    }
+
     pub(crate) fn tcb(&self, raw: fn(&Report) -> RawTcb) -> Result<Tcb, Unjudged> {
         Ok(raw(self.report()?).of(self.product()?))
     }
@@ -97,10 +116,20 @@ impl<'a> Subject<'a> {
 }
 
 impl<'a> BundlePart<'a> {
-    pub(crate) fn new(bundle: &'a Bundle, expectation: &'a Expectation) -> Self {
+    pub(crate) fn new(bundle: &'a Bundle, challenge: &'a Challenge) -> Self {
         let manifest = KeyManifest::parse(bundle.key_manifest());
         let claims = RuntimeClaims::parse(bundle.runtime_claims());
-        Self { bundle, expectation, manifest, claims }
+        let (tree, path) = (&bundle.tree, bundle.tree.path());
+        let root = Root::from_path(&challenge.leaf(), tree.n, tree.index, &path);
+        Self { bundle, challenge, root, manifest, claims }
+    }
+
+    pub(crate) fn expected(&self) -> Expected {
+        let (bundle, purpose) = (self.bundle, self.challenge.purpose);
+        self.root.map_or(Expected::Impossible, |root| {
+            let (manifest, claims) = (bundle.key_manifest(), bundle.runtime_claims());
+            Expected::Exactly(ReportData::compute(purpose, &root, manifest, claims))
+        })
     }
 
     pub(crate) fn manifest(&self) -> Result<&KeyManifest, Unjudged> {

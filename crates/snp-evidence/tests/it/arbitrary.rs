@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use proptest::{collection::vec, prelude::*};
 use snp_evidence::{
-    Bundle, Endorsements, Evidence, EvidenceFormat, KeyManifest, Policy, ReportData, RuntimeClaims,
-    TrustRoots, Vek, examine,
+    Bundle, Endorsements, Evidence, EvidenceFormat, KeyManifest, Policy, RuntimeClaims, TrustRoots, Vek,
+    examine,
 };
 
 use crate::{
@@ -24,9 +24,8 @@ static GENUINE: LazyLock<Genuine> = LazyLock::new(|| {
     let mut case = Case::new();
     // A list that nobody asks for may be damaged unnoticed.
     case.evidence = |e| e.endorsements.crl = None;
-    let root = snp_evidence::NonceTree::new(vec![[0; 48]]).root();
-    let data = ReportData::compute(case.asked.purpose, &root, b"", b"");
-    let (evidence, bundle) = (case.sign(&data), case.bundle());
+    let evidence = case.sign(&case.asked.report_data_alone(b"", b""));
+    let bundle = case.bundle();
     Genuine { evidence, roots: roots(), policy: policy("cryptographic.toml"), bundle }
 });
 

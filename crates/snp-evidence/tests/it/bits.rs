@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use snp_evidence::{Evidence, Policy, ReportData, TrustRoots, Vek, examine, verify};
+use snp_evidence::{Evidence, Policy, TrustRoots, Vek, examine, verify};
 
 use crate::{
     support::{at, captured, edited, load},
@@ -16,12 +16,7 @@ const SAMPLE: usize = 101;
 #[test]
 fn every_flipped_bit_of_a_simulated_report_is_refused() {
     let case = Case::new();
-    let expected = ReportData::compute(
-        case.asked.purpose,
-        &snp_evidence::NonceTree::new(vec![[1; 48]]).root(),
-        b"manifest",
-        b"claims",
-    );
+    let expected = case.asked.report_data_alone(b"manifest", b"claims");
     let policy = Policy::parse(case.policy.as_bytes()).unwrap();
     let (genuine, roots) = (case.sign(&expected), case.roots.remembering(1));
     verify(&genuine, &roots, &policy, &expected, NOW).unwrap_or_else(|refusal| panic!("{refusal}"));

@@ -36,16 +36,14 @@ fn anything_but_the_one_form_is_refused() {
         ("negative number", "\"index\":0,", "\"index\":-1,"),
         ("unknown purpose", "\"purpose\":\"fresh\"", "\"purpose\":\"stale\""),
         ("unknown format", "simulated-amd", "imitated-amd"),
-        ("padded nonce", "IyMjIw\"}", "IyMjIw==\"}"),
+        ("padded nonce", "IyM\"}", "IyM=\"}"),
         ("blank in base64", "\"report\":\"", "\"report\":\" "),
         ("text after the end", "{\"v\":1,", "{}{\"v\":1,"),
     ] {
         let text = json();
         let changed = text.replacen(from, to, 1);
-        assert!(changed != text || what.contains("padded"), "{what}: {text}");
-        if changed != text {
-            Bundle::parse(changed.as_bytes()).map(drop).expect_err(what);
-        }
+        assert_ne!(changed, text, "{what}");
+        Bundle::parse(changed.as_bytes()).map(drop).expect_err(what);
     }
 }
 
@@ -84,7 +82,7 @@ fn an_object_is_never_an_array() {
     let case = Case::new();
     // Nothing left out, so that an array could have every member.
     let mut manifest = case.manifest.clone();
-    manifest.prev = Some(B64Url([1; 48]));
+    (manifest.version, manifest.prev) = (2, Some(B64Url([1; 48])));
     manifest.keys.remove(0);
     refuses_arrays(&case.bundle(), |json| Bundle::parse(json).map(drop));
     refuses_arrays(&manifest.to_bytes(), |json| KeyManifest::parse(json).map(drop));

@@ -6,10 +6,7 @@
     reason = "a forgery is one assignment"
 )]
 
-use snp_evidence::{
-    CheckOutcome, CheckResult, DebugStatus, Evidence, EvidenceFormat, Purpose, Refusal, RefusalClass,
-    TrustRoots, UnixTime, Vek,
-};
+use snp_evidence::{DebugStatus, Evidence, EvidenceFormat, Purpose, RefusalClass, TrustRoots, UnixTime, Vek};
 use snp_simulator::Tcb;
 
 use crate::world::{Case, DAY, ROOT, TCB, chip, list};
@@ -24,20 +21,6 @@ const HIGHER: Tcb = Tcb { microcode: 201, ..TCB };
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Forgery> {
     BUNDLE.iter().chain(REPORT).chain(CERTIFICATES).chain(LISTS).chain(POLICY).chain(INSTANCE)
-}
-
-/// The check without which the verdict would have been to accept: the only one that objects, where all that failed
-/// besides it was not judged for its sake.
-pub(crate) fn only_objection(refusal: &Refusal) -> Option<&CheckOutcome> {
-    let checks = refusal.checks();
-    let mut objections = checks.iter().filter(|check| check.objects());
-    let only = objections.next().filter(|_| objections.next().is_none())?;
-    let blamed = |check: &CheckOutcome| {
-        let next = |id: &&'static str| checks.iter().find(|other| other.id == *id)?.unjudged;
-        std::iter::successors(check.unjudged, next).take(checks.len()).any(|id| id == only.id)
-    };
-    let mut failed = checks.iter().filter(|check| check.result == CheckResult::Fail);
-    failed.all(|check| check.id == only.id || blamed(check)).then_some(only)
 }
 
 const BUNDLE: &[Forgery] = &[
@@ -94,6 +77,7 @@ const CERTIFICATES: &[Forgery] = &[
     ("chain.pinned_root", Untrusted, |c| {
         c.policy = crate::support::policy_text("cryptographic.toml");
         c.body = as_genoa;
+        c.claims.hwmodel = "genoa".to_owned();
     }),
     ("chain.offered_ca", Untrusted, |c| c.evidence = |e| e.endorsements.ark = e.endorsements.ask.clone()),
     ("chain.offered_ca", Untrusted, |c| c.evidence = |e| e.endorsements.ask = Some(Vec::new())),
@@ -197,6 +181,18 @@ const POLICY: &[Forgery] = &[
     ("tcb.committed_is_current", OutOfPolicy, |c| c.guest.current_tcb = Some(HIGHER)),
     ("tcb.committed_is_current", OutOfPolicy, |c| c.guest.current_firmware.build += 1),
     ("tcb.ordered", OutOfPolicy, |c| c.guest.launch_tcb = Some(HIGHER)),
+    ("tcb.ordered", OutOfPolicy, |c| {
+        without_floors(c);
+        c.guest.committed_tcb = Some(LOWER);
+    }),
+    ("tcb.ordered", OutOfPolicy, |c| {
+        without_floors(c);
+        (c.guest.current_tcb, c.guest.launch_tcb) = (Some(LOWER), Some(LOWER));
+    }),
+    ("tcb.ordered", OutOfPolicy, |c| {
+        without_floors(c);
+        c.guest.current_firmware.build -= 1;
+    }),
     ("firmware_version", OutOfPolicy, |c| {
         c.guest.current_firmware.build -= 1;
         c.guest.committed_firmware.build -= 1;
@@ -239,9 +235,14 @@ const POLICY: &[Forgery] = &[
 const INSTANCE: &[Forgery] = &[
     ("manifest.structure", Malformed, |c| c.manifest.v = 2),
     ("manifest.structure", Malformed, |c| c.manifest.keys[0].sha256.0 = [9; 32]),
+    ("manifest.structure", Malformed, |c| c.manifest.version = 0),
+    ("manifest.structure", Malformed, |c| c.manifest.version = 2),
+    ("manifest.structure", Malformed, |c| c.manifest.prev = Some(snp_evidence::B64Url([9; 48]))),
     ("claims.structure", Malformed, |c| c.claims.bootseed.0 = [9; 32]),
     ("claims.structure", Malformed, |c| c.claims.eat_profile = "urn:other".to_owned()),
     ("claims.structure", Malformed, |c| c.claims.dbgstat = DebugStatus::Enabled),
+    ("claims.structure", Malformed, |c| c.claims.oemid = 3705),
+    ("claims.structure", Malformed, |c| c.claims.hwmodel = "genoa".to_owned()),
     ("manifest.tls_key", Channel, |c| drop(c.manifest.keys.pop())),
     ("manifest.tls_key", Channel, |c| c.manifest.keys[1].listener = Some("gateway/other".to_owned())),
     ("manifest.tls_key", Channel, |c| c.manifest.keys[1].owner = c.manifest.keys[0].owner.clone()),
@@ -253,14 +254,7 @@ const INSTANCE: &[Forgery] = &[
     }),
     ("instance.identity", OutOfPolicy, |c| {
         any_chip(c);
-        c.policy = c
-            .policy
-            .lines()
-            .map(|line| match line.split_once(" = ") {
-                Some((rule @ ("host_data" | "id_key"), _)) => format!("{rule} = {{ off = \"test\" }}\n"),
-                _ => format!("{line}\n"),
-            })
-            .collect();
+        switch_off(c, &["host_data", "id_key"]);
     }),
 ];
 
@@ -297,6 +291,19 @@ fn certified_for(case: &mut Case, tcb: Tcb) {
     {
         *level = Some(TCB);
     }
+}
+
+/// Only the order among TCBs and firmware versions is looked at, and what the key was made for.
+fn without_floors(case: &mut Case) {
+    switch_off(case, &["committed", "launch", "current", "committed_is_current"]);
+}
+
+fn switch_off(case: &mut Case, rules: &[&str]) {
+    let line = |line: &str| match line.split_once(" = ") {
+        Some((rule, _)) if rules.contains(&rule) => format!("{rule} = {{ off = \"test\" }}\n"),
+        _ => format!("{line}\n"),
+    };
+    case.policy = case.policy.lines().map(line).collect();
 }
 
 fn raise(case: &mut Case, which: &str) {

@@ -7,7 +7,7 @@ use snp_simulator::{ChipSpec, Guest, Product, ReportVersion, SecureProcessor, Si
 
 use crate::{
     support::policy,
-    world::{NOW, challenge, evidence_of, report_data},
+    world::{NOW, challenge, evidence_of},
 };
 
 const VERSIONS: [ReportVersion; 4] =
@@ -36,7 +36,8 @@ fn sweep(product: Product) {
 
 fn judge(processor: &SecureProcessor, version: ReportVersion, own: &TrustRoots) {
     let what = format!("{} {version:?} {:?}", processor.product(), processor.signing_key());
-    let (policy, data) = (policy("cryptographic.toml"), report_data(&challenge(), b"manifest", b"claims"));
+    let (policy, data) =
+        (policy("cryptographic.toml"), challenge().report_data_alone(b"manifest", b"claims"));
     let guest = Guest { version, ..Guest::default() };
     let mut evidence = evidence_of(processor, processor.report(&guest, data.as_bytes()).unwrap());
 

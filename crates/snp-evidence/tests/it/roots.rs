@@ -25,7 +25,7 @@ fn a_leaf_certificate_is_no_root() {
     let der = std::fs::read(folder.join("turin-v5-vcek-oak/vcek.der")).unwrap();
     let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
     let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
-    assert!(matches!(TrustRoots::simulated(pem.as_bytes()), Err(RootsError::Certificate(0))));
+    assert!(matches!(TrustRoots::simulated(pem.as_bytes()), Err(RootsError::Certificate { index: 0, .. })));
 }
 
 /// A chip id that begins like DER is still raw bytes.

@@ -1,6 +1,6 @@
 //! Reports that commit to data of a paravisor's own.
 
-use snp_evidence::{NonceTree, Policy, Purpose, ReportData, examine_vouching};
+use snp_evidence::{Policy, examine_vouching};
 
 use crate::world::{Case, NOW, sha256};
 
@@ -16,7 +16,7 @@ fn refusal(body: fn(&mut [u8]), rule: &str) -> Option<&'static str> {
     let mut case = Case::new();
     case.body = body;
     case.policy("report_data = \"require\"", &format!("report_data = {rule}"));
-    let any = ReportData::compute(Purpose::Boot, &NonceTree::new(vec![[0; 48]]).root(), b"", b"");
+    let any = case.asked.report_data_alone(b"", b"");
     let policy = Policy::parse(case.policy.as_bytes()).unwrap();
     let verdict = examine_vouching(&case.sign(&any), &case.roots, &policy, b"data", NOW);
     verdict.err().map(|refusal| refusal.reason())

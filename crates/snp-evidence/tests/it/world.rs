@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use snp_evidence::{
-    B64, B64Url, Binder, Bundle, DebugStatus, Endorsements, Evidence, EvidenceFormat, Expectation,
-    KeyManifest, KeyUse, ManifestKey, NonceTree, PUBLIC_LISTENER, Policy, Purpose, Refusal, ReportData,
-    RuntimeClaims, TreePosition, TrustRoots, UnixTime, Vek, VerifiedBundle, appraise, leaf,
+    B64, B64Url, Binder, Bundle, Challenge, DebugStatus, Endorsements, Evidence, EvidenceFormat, KeyManifest,
+    KeyUse, ManifestKey, PUBLIC_LISTENER, Policy, Purpose, Refusal, ReportData, RuntimeClaims, TreePosition,
+    TrustRoots, UnixTime, Vek, VerifiedBundle, appraise,
 };
 use snp_simulator::{ChipSpec, Guest, Product, SecureProcessor, SigningKey, SimulatedRoot, Tcb};
 
@@ -52,11 +52,11 @@ pub(crate) struct Case {
     pub(crate) claims: RuntimeClaims,
     pub(crate) tree: TreePosition,
     /// What the attester was asked for.
-    pub(crate) asked: Expectation,
+    pub(crate) asked: Challenge,
     /// Last touch to the bundle's text.
     pub(crate) json: fn(String) -> String,
     /// What the verifier asked for.
-    pub(crate) expected: Expectation,
+    pub(crate) expected: Challenge,
     pub(crate) roots: TrustRoots,
     pub(crate) policy: String,
     pub(crate) now: UnixTime,
@@ -94,9 +94,8 @@ impl Case {
 
     pub(crate) fn bundle(&self) -> Vec<u8> {
         let (manifest, claims) = (self.manifest.to_bytes(), self.claims.to_bytes());
-        let evidence = self.sign(&report_data(&self.asked, &manifest, &claims));
-        let Expectation { purpose, nonce, binder } = &self.asked;
-        let bundle = Bundle::new(*purpose, *nonce, binder, self.tree.clone(), &evidence, &manifest, &claims);
+        let evidence = self.sign(&self.asked.report_data_alone(&manifest, &claims));
+        let bundle = Bundle::new(&self.asked, self.tree.clone(), &evidence, &manifest, &claims);
         (self.json)(String::from_utf8(bundle.to_bytes()).unwrap()).into_bytes()
     }
 
@@ -109,12 +108,6 @@ impl Case {
         (self.evidence)(&mut evidence);
         evidence
     }
-}
-
-/// What a report for this challenge has to carry.
-pub(crate) fn report_data(asked: &Expectation, manifest: &[u8], claims: &[u8]) -> ReportData {
-    let root = NonceTree::new(vec![leaf(&asked.nonce, &asked.binder)]).root();
-    ReportData::compute(asked.purpose, &root, manifest, claims)
 }
 
 /// A report with every certificate that belongs to its signer.
@@ -151,9 +144,9 @@ fn guest() -> Guest {
     }
 }
 
-pub(crate) fn challenge() -> Expectation {
+pub(crate) fn challenge() -> Challenge {
     let binder = Binder::tls_exporter(sha256(b"tls"), EXPORTER, PUBLIC_LISTENER);
-    Expectation { purpose: Purpose::Fresh, nonce: NONCE, binder }
+    Challenge { purpose: Purpose::Fresh, nonce: NONCE, binder }
 }
 
 fn manifest() -> KeyManifest {

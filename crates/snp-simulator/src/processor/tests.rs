@@ -7,7 +7,7 @@ use serde_json::Value;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, Pem, X509Certificate};
 
 use super::*;
-use crate::{FirmwareVersion, ROOT_LIFETIME, ReportVersion, SimulatedRoot};
+use crate::{FirmwareVersion, ReportVersion, SimulatedRoot, root::ROOT_LIFETIME};
 
 const NOW: i64 = 1_790_000_000;
 
@@ -172,7 +172,7 @@ fn the_vcek_names_chip_and_levels() {
         let extension = certificate.extensions().iter().find(|it| it.oid.to_id_string() == oid).unwrap();
         extension.value.to_vec()
     };
-    assert_eq!(value("1.3.6.1.4.1.3704.1.4"), processor().chip().chip_id);
+    assert_eq!(value("1.3.6.1.4.1.3704.1.4"), processor().machine().chip.chip_id);
     assert_eq!(value("1.3.6.1.4.1.3704.1.2"), b"\x16\x05Genoa");
     assert_eq!(value("1.3.6.1.4.1.3704.1.3.1"), [2, 1, 10]);
     assert_eq!(value("1.3.6.1.4.1.3704.1.3.3"), [2, 1, 27]);
@@ -225,7 +225,7 @@ fn a_restarted_process_is_on_the_same_machine() {
     let stored = processor().to_json();
     let again = SecureProcessor::from_json(&stored).unwrap();
     assert_eq!(again.vek_der(), processor().vek_der());
-    assert_eq!(again.chip(), processor().chip());
+    assert_eq!(again.machine().chip, processor().machine().chip);
     let report = again.report(&Guest::default(), &[1; 64]).unwrap();
     assert_eq!(
         report[..layout::BODY_LEN],

@@ -3,7 +3,7 @@
 
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 
-use super::Subject;
+use super::{Expected, Subject};
 use crate::{
     chain,
     check::{Finding, Judged, Unjudged},
@@ -11,7 +11,6 @@ use crate::{
     evidence::{EvidenceFormat, Vek},
     product::Product,
     report::{SIGNED_SIZE, SigningKey},
-    vek::VekFacts,
 };
 
 pub(super) fn format(s: &Subject<'_>) -> Judged {
@@ -142,9 +141,9 @@ pub(super) fn chain_signatures(s: &Subject<'_>) -> Judged {
 
 pub(super) fn vek_form(s: &Subject<'_>) -> Judged {
     let product = s.product()?;
-    let vek = &s.chain()?.vek;
+    let chain = s.chain()?;
     let expected = format!("P-384 key for {product}");
-    Ok(match (vek.p384_key(), VekFacts::of(vek)) {
+    Ok(match (chain.vek.p384_key(), &chain.facts) {
         (_, Err(error)) => Finding::of(false, error, expected),
         (None, Ok(_)) => Finding::of(false, "no P-384 key", expected),
         (Some(_), Ok(facts)) => {
@@ -162,7 +161,7 @@ fn is_line(product_name: &str, product: Product) -> bool {
 
 pub(super) fn vek_tcb(s: &Subject<'_>) -> Judged {
     let reported = s.tcb(|report| report.reported_tcb)?;
-    let certified = facts(s)?.tcb;
+    let certified = s.facts()?.tcb;
     Ok(Finding::of(certified == reported, format!("certified {certified}"), format!("reported {reported}")))
 }
 
@@ -170,7 +169,7 @@ pub(super) fn vek_tcb(s: &Subject<'_>) -> Judged {
 /// the certificate, 64 or 8 bytes, and is compared as it stands. A host that masks it (`MASK_CHIP_ID`) leaves zeros,
 /// which are no chip's.
 pub(super) fn vek_hwid(s: &Subject<'_>) -> Judged {
-    let (report, product, facts) = (s.report()?, s.product()?, facts(s)?);
+    let (report, product, facts) = (s.report()?, s.product()?, s.facts()?);
     let chip = report.chip_id_of(product);
     match s.vek()? {
         Vek::Vcek(_) => {
@@ -185,10 +184,6 @@ pub(super) fn vek_hwid(s: &Subject<'_>) -> Judged {
             Ok(Finding::of(met, observed, "a provider and no chip"))
         }
     }
-}
-
-pub(super) fn facts<'s>(s: &'s Subject<'_>) -> Result<VekFacts<'s>, Unjudged> {
-    VekFacts::of(&s.chain()?.vek).map_err(|_| Unjudged("vek.form"))
 }
 
 pub(super) fn signature_algorithm(s: &Subject<'_>) -> Judged {
@@ -208,15 +203,13 @@ pub(super) fn signature(s: &Subject<'_>) -> Judged {
 
 /// A policy can switch this off for stored reports only: live evidence is always compared.
 pub(super) fn report_data(s: &Subject<'_>) -> Judged {
-    let observed = hex(s.report()?.report_data);
-    match (&s.expected, &s.bundle) {
-        (Some(expected), _) => Ok(Finding::of(
-            s.report()?.report_data == *expected.as_bytes(),
-            observed,
-            hex(expected.as_bytes()),
-        )),
-        (None, Some(_)) => Err(Unjudged("bundle.tree")),
+    let found = s.report()?.report_data;
+    match s.expected {
+        Expected::Exactly(expected) => {
+            Ok(Finding::of(found == *expected.as_bytes(), hex(found), hex(expected.as_bytes())))
+        }
+        Expected::Impossible => Err(Unjudged("bundle.tree")),
         // A stored report has nothing to be compared with, so that a policy that requires it refuses.
-        (None, None) => s.policy.report_data.judge(observed, |_| false),
+        Expected::Stored => s.policy.report_data.judge(hex(found), |_| false),
     }
 }
