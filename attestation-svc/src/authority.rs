@@ -19,7 +19,7 @@ use crate::error::BootError;
 use crate::manifest::{Manifests, Published, hash};
 use crate::metrics::Metrics;
 use crate::mint::{Mint, MintError};
-use crate::prover::{Caller, Committed, Prover, ProverError};
+use crate::prover::{Committed, Lane, Prover, ProverError};
 use crate::roster::Roster;
 
 /// The source of identity and health of one boot.
@@ -113,14 +113,14 @@ impl Authority {
     /// A report for `challenge`, over the manifest `published` and the claims of this boot.
     pub(crate) async fn prove(
         &self,
-        caller: Caller,
+        lane: Lane,
         challenge: &Challenge,
         published: &Published,
     ) -> Result<Proof, ProverError> {
         let committed = Committed { manifest: &published.bytes, claims: &self.claims };
         let (since, limit) = (self.clock.boot(), self.prover.limits.call);
-        let evidence = self.prover.evidence(caller, committed.report_data(challenge), limit).await;
-        self.metrics.report(caller, evidence.is_ok(), self.clock.boot().saturating_sub(since));
+        let evidence = self.prover.evidence(lane, committed.report_data(challenge), limit).await;
+        self.metrics.report(lane, evidence.is_ok(), self.clock.boot().saturating_sub(since));
         let evidence = evidence?;
         let report_sha256 = hash(&SHA256, &evidence.report);
         Ok(Proof { bundle: committed.bundle(challenge, &evidence), report_sha256 })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use collateral::Keeper;
 use nix::unistd::geteuid;
 use service_runtime::Clock;
 use snp_evidence::{
@@ -17,7 +18,7 @@ use crate::error::BootError;
 use crate::manifest::Manifests;
 use crate::metrics::Metrics;
 use crate::mint::Mint;
-use crate::prover::{Caller, Committed, Prover};
+use crate::prover::{Committed, Lane, Prover};
 
 /// IANA enterprise number of AMD.
 const AMD: u32 = 3704;
@@ -26,11 +27,12 @@ const AMD: u32 = 3704;
 pub(crate) async fn boot(
     config: &Config,
     platform: Box<dyn Platform>,
+    collateral: Arc<Keeper>,
     roots: &TrustRoots,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 ) -> Result<Authority, BootError> {
-    let prover = Prover::new(platform, config.collateral.clone(), config.reports.clone());
+    let prover = Prover::new(platform, collateral, config.reports.clone());
     if !prover.simulated() {
         check_uids(config)?;
     }
@@ -69,7 +71,7 @@ impl Judge<'_> {
     async fn own_report(&self, committed: Committed<'_>) -> Result<VerifiedReport, BootError> {
         let challenge = Challenge { purpose: Purpose::Boot, nonce: random()?, binder: Binder::none() };
         let expected = committed.report_data(&challenge);
-        let evidence = self.prover.evidence(Caller::Inside, expected, self.prover.limits.boot).await?;
+        let evidence = self.prover.evidence(Lane::Boot, expected, self.prover.limits.boot).await?;
         let now = UnixTime(self.clock.unix());
         Ok(verify(&evidence, self.roots, self.policy, &expected, now).map_err(Box::new)?)
     }

@@ -27,8 +27,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Where evidence is served to the gateway, over mutual TLS.
     pub listen: SocketAddr,
-    /// Folder of AMD's certificates, where the host's table lacks them.
-    pub collateral: Option<PathBuf>,
+    /// Where AMD's certificates and lists are looked for, where the host's table lacks them.
+    pub collateral: collateral::Config,
     /// Bounds on reports.
     pub reports: ReportLimits,
     /// Bounds on connections.
@@ -51,11 +51,7 @@ impl Configuration for Config {
             settings.loopback("listen", "Mutual TLS port for the gateway's evidence requests.")
         };
         let common = Common::read(settings, listen, Policy::parse);
-        let collateral = settings.optional_path(
-            "collateral.directory",
-            "Folder of AMD's certificates (vcek.der or vlek.der, ask.pem, asvk.pem, ark.pem), for those that the host's \
-             table lacks.",
-        );
+        let collateral = collateral::Config::read(settings);
         let reports = reports(settings);
         let connections =
             settings.connection_limits(&ConnectionLimits { drain: DRAIN, ..ConnectionLimits::default() });
@@ -77,7 +73,8 @@ fn reports(settings: &mut Settings) -> ReportLimits {
     ReportLimits {
         boot: settings.seconds(
             "start_timeout_seconds",
-            "For each of the two reports at boot, the wait for a busy secure processor included; then exit code 5.",
+            "For each of the two reports at boot, the wait for a busy secure processor included, fetching certificates not; \
+             then exit code 5.",
             own.boot,
         ),
         call: settings.seconds(

@@ -9,6 +9,7 @@
 //!   are void, as a pure state machine.
 //! - `ca.rs`: certificates. `mint.rs`: health tokens; no other code mints. `manifest.rs`: the list of
 //!   keys that reports vouch for. `device.rs`, `prover.rs`: the one way to the secure processor.
+//! - crate `collateral`: AMD's certificates for each report, and the revocation list, kept fresh.
 //! - `refusals.rs`: what the log says of refused evidence calls.
 //!
 //! Failure: what cannot be verified ends the process with the exit code of its class, before any

@@ -7,7 +7,7 @@ use mtls::Role;
 use service_runtime::{Buckets, Counter, Histogram, Metric, MetricFact, Registry, RequestMetrics};
 
 use crate::authority::Authority;
-use crate::prover::Caller;
+use crate::prover::Lane;
 
 const REPORTS: Metric<2> = Metric {
     name: "cube_reports_total",
@@ -37,6 +37,7 @@ const SECONDS: Buckets = Buckets(&[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     pub(crate) requests: RequestMetrics,
+    pub(crate) collateral: collateral::Metrics,
     tokens: Counter<1>,
     reports: Counter<2>,
     report_seconds: Histogram<1>,
@@ -56,6 +57,7 @@ impl Metrics {
         registry.read_counter(&MANIFEST, version);
         Self {
             requests: RequestMetrics::register(registry),
+            collateral: collateral::Metrics::register(registry),
             tokens: registry.counter(&TOKENS),
             reports: registry.counter(&REPORTS),
             report_seconds: registry.histogram(&REPORT_SECONDS, SECONDS),
@@ -69,11 +71,11 @@ impl Metrics {
         drop(self.authority.set(Arc::downgrade(authority)));
     }
 
-    /// A report was asked for on behalf of `caller`.
-    pub(crate) fn report(&self, caller: Caller, made: bool, took: Duration) {
-        let caller = match caller {
-            Caller::Inside => "inside",
-            Caller::Public => "public",
+    /// A report was asked for in `lane`.
+    pub(crate) fn report(&self, lane: Lane, made: bool, took: Duration) {
+        let caller = match lane {
+            Lane::Boot | Lane::Inside => "inside",
+            Lane::Public => "public",
         };
         self.reports.add([caller, if made { "ok" } else { "failed" }], 1);
         self.report_seconds.observe([caller], took.as_secs_f64());

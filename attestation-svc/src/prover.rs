@@ -5,11 +5,10 @@
 
 mod retry;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use collateral::CollateralError;
+use collateral::{Keeper, Unavailable};
 use snp_evidence::{Bundle, Challenge, Evidence, EvidenceFormat, ReportData, TreePosition};
 use snp_platform::{Platform, PlatformError};
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
@@ -19,7 +18,7 @@ use tokio::time::timeout;
 /// Bounds on reports.
 #[derive(Debug, Clone)]
 pub struct ReportLimits {
-    /// For each report at boot; a host that throttles makes the driver wait.
+    /// For each report at boot, its certificates apart; a host that throttles makes the driver wait.
     pub boot: Duration,
     /// For a report that a caller waits for, waiting for its turn included.
     pub call: Duration,
@@ -37,7 +36,7 @@ impl Default for ReportLimits {
 #[derive(Debug)]
 pub(crate) struct Prover {
     platform: Arc<dyn Platform>,
-    collateral: Option<PathBuf>,
+    collateral: Arc<Keeper>,
     pub(crate) limits: ReportLimits,
     public: PublicLane,
     turn: Arc<Mutex<()>>,
@@ -45,8 +44,10 @@ pub(crate) struct Prover {
 
 /// On whose behalf a report is made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Caller {
-    /// attestation-svc, or a service that enrols.
+pub(crate) enum Lane {
+    /// attestation-svc at its start, which waits for certificates that have to be fetched.
+    Boot,
+    /// A service that enrols.
     Inside,
     /// Anybody who can reach the gateway.
     Public,
@@ -97,11 +98,7 @@ impl Committed<'_> {
 }
 
 impl Prover {
-    pub(crate) fn new(
-        platform: Box<dyn Platform>,
-        collateral: Option<PathBuf>,
-        limits: ReportLimits,
-    ) -> Self {
+    pub(crate) fn new(platform: Box<dyn Platform>, collateral: Arc<Keeper>, limits: ReportLimits) -> Self {
         let public = PublicLane::new(limits.waiting);
         Self { platform: platform.into(), collateral, limits, public, turn: Arc::default() }
     }
@@ -114,19 +111,26 @@ impl Prover {
         self.format() == EvidenceFormat::SimulatedAmdSevSnp
     }
 
-    /// A report over `report_data` with its certificates, within `limit`, waiting and further tries included.
+    /// A report over `report_data` within `limit`, waiting and further tries included; with its certificates, for which a
+    /// boot waits as long as they may take, and anybody else once more for `limit`.
     pub(crate) async fn evidence(
         &self,
-        caller: Caller,
+        lane: Lane,
         report_data: ReportData,
         limit: Duration,
     ) -> Result<Evidence, ProverError> {
         let mut last = None;
-        match (timeout(limit, self.patiently(caller, report_data, &mut last)).await, last) {
-            (Ok(made), _) => made,
-            (Err(_), Some(last)) => Err(ProverError::GivenUp { limit, last }),
-            (Err(_), None) => Err(ProverError::Late(limit)),
-        }
+        let made = timeout(limit, self.patiently(lane, report_data, &mut last)).await;
+        let (bare, _place) = match (made, last) {
+            (Ok(made), _) => made?,
+            (Err(_), Some(last)) => return Err(ProverError::GivenUp { limit, last }),
+            (Err(_), None) => return Err(ProverError::Late(limit)),
+        };
+        let endorsed = match lane {
+            Lane::Boot => self.collateral.endorse_patiently(bare).await,
+            Lane::Inside | Lane::Public => self.collateral.endorse(bare, limit).await,
+        };
+        Ok(endorsed?)
     }
 
     /// One turn at the device; gives the place in the public lane back.
@@ -134,14 +138,13 @@ impl Prover {
         &self,
         first: Option<First>,
         report_data: ReportData,
-    ) -> Result<(Option<First>, Result<Evidence, ProverError>), ProverError> {
+    ) -> Result<(Option<First>, Result<Evidence, PlatformError>), ProverError> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        let (platform, directory) = (Arc::clone(&self.platform), self.collateral.clone());
+        let platform = Arc::clone(&self.platform);
         let work = spawn_blocking(move || {
             // A call that outlives its deadline keeps its turn: the mailbox is still taken.
             let (_turn, first) = (turn, first);
-            let evidence = platform.evidence(report_data.as_bytes()).map_err(ProverError::from);
-            (first, evidence.and_then(|evidence| Ok(collateral::complete(evidence, directory.as_deref())?)))
+            (first, platform.evidence(report_data.as_bytes()))
         });
         work.await.map_err(|_| ProverError::Stopped)
     }
@@ -153,9 +156,9 @@ pub(crate) enum ProverError {
     /// The device refused.
     #[error(transparent)]
     Platform(#[from] PlatformError),
-    /// The folder of certificates cannot be used.
+    /// Nobody has a certificate or list that it needs.
     #[error(transparent)]
-    Collateral(#[from] CollateralError),
+    Collateral(#[from] Unavailable),
     /// More public calls than may wait.
     #[error("{0} public calls wait for a report already")]
     Crowded(usize),
@@ -183,7 +186,8 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use futures_util::{FutureExt, poll};
-    use snp_evidence::{Binder, Purpose};
+    use service_runtime::{ManualClock, Registry};
+    use snp_evidence::{Binder, Purpose, TrustRoots};
     use tokio::task::{JoinSet, yield_now};
 
     use super::*;
@@ -214,7 +218,16 @@ mod tests {
     fn stuck() -> (Sender<()>, Prover) {
         let (go, wait) = channel();
         let device = Box::new(Stuck(std::sync::Mutex::new(wait)));
-        (go, Prover::new(device, None, ReportLimits { waiting: WAITING, ..ReportLimits::default() }))
+        let limits = ReportLimits { waiting: WAITING, ..ReportLimits::default() };
+        (go, Prover::new(device, no_collateral(), limits))
+    }
+
+    /// It has nothing, and nowhere to look.
+    pub(super) fn no_collateral() -> Arc<Keeper> {
+        let (clock, metrics) =
+            (Arc::new(ManualClock::new(0)), collateral::Metrics::register(&mut Registry::default()));
+        let nothing = Keeper::new(collateral::Config::default(), false, TrustRoots::amd(), clock, metrics);
+        Arc::new(nothing.unwrap())
     }
 
     fn data() -> ReportData {
@@ -226,21 +239,21 @@ mod tests {
     async fn a_stuck_device_is_given_up_and_keeps_its_turn() {
         let (go, prover) = stuck();
         let short = Duration::from_millis(20);
-        assert!(matches!(prover.evidence(Caller::Inside, data(), short).await, Err(ProverError::Late(_))));
+        assert!(matches!(prover.evidence(Lane::Inside, data(), short).await, Err(ProverError::Late(_))));
         assert!(prover.turn.try_lock().is_err(), "the mailbox is still taken");
-        assert!(matches!(prover.evidence(Caller::Inside, data(), short).await, Err(ProverError::Late(_))));
+        assert!(matches!(prover.evidence(Lane::Inside, data(), short).await, Err(ProverError::Late(_))));
 
         // One for the call that was given up, one for the next.
         go.send(()).unwrap();
         go.send(()).unwrap();
-        prover.evidence(Caller::Inside, data(), DEADLINE).await.unwrap();
+        prover.evidence(Lane::Inside, data(), DEADLINE).await.unwrap();
     }
     /// A full lane: one public call has the device, and [`WAITING`] wait.
     async fn crowd(prover: &Arc<Prover>) -> JoinSet<Result<Evidence, ProverError>> {
         let mut crowd = JoinSet::new();
         for _ in 0..=WAITING {
             let prover = Arc::clone(prover);
-            crowd.spawn(async move { prover.evidence(Caller::Public, data(), DEADLINE).await });
+            crowd.spawn(async move { prover.evidence(Lane::Public, data(), DEADLINE).await });
         }
         while prover.public.places.available_permits() > 0 {
             yield_now().await;
@@ -253,7 +266,7 @@ mod tests {
         let (go, prover) = stuck();
         let prover = Arc::new(prover);
         let crowd = crowd(&prover).await;
-        let mut enrolment = pin!(prover.evidence(Caller::Inside, data(), DEADLINE));
+        let mut enrolment = pin!(prover.evidence(Lane::Inside, data(), DEADLINE));
         assert!(poll!(&mut enrolment).is_pending());
 
         go.send(()).unwrap();
@@ -268,7 +281,7 @@ mod tests {
         let (go, prover) = stuck();
         let prover = Arc::new(prover);
         let crowd = crowd(&prover).await;
-        let refused = prover.evidence(Caller::Public, data(), DEADLINE).now_or_never();
+        let refused = prover.evidence(Lane::Public, data(), DEADLINE).now_or_never();
         assert!(matches!(refused, Some(Err(ProverError::Crowded(WAITING)))));
         (0..=WAITING).for_each(|_| go.send(()).unwrap());
         assert!(crowd.join_all().await.iter().all(Result::is_ok));
@@ -279,10 +292,10 @@ mod tests {
     async fn a_public_call_that_is_given_up_stays_the_first_of_its_lane() {
         let (go, prover) = stuck();
         let short = Duration::from_millis(20);
-        assert!(matches!(prover.evidence(Caller::Public, data(), short).await, Err(ProverError::Late(_))));
-        let mut next = pin!(prover.evidence(Caller::Public, data(), DEADLINE));
+        assert!(matches!(prover.evidence(Lane::Public, data(), short).await, Err(ProverError::Late(_))));
+        let mut next = pin!(prover.evidence(Lane::Public, data(), DEADLINE));
         assert!(poll!(&mut next).is_pending());
-        let mut enrolment = pin!(prover.evidence(Caller::Inside, data(), DEADLINE));
+        let mut enrolment = pin!(prover.evidence(Lane::Inside, data(), DEADLINE));
         assert!(poll!(&mut enrolment).is_pending());
 
         // One for the call that was given up, one for the enrolment.

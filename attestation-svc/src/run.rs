@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use collateral::Keeper;
 use service_runtime::{CancellationToken, Clock, Exit, Ops, Registry, TaskTracker, bound, ends, left_behind};
 use snp_evidence::TrustRoots;
 use snp_platform::Platform;
@@ -55,9 +56,14 @@ where
     let metrics = Metrics::register(&mut registry);
     let ops = Ops::start(&config.observability, registry, &metrics.requests, tracker).await;
     let ops = ops.map_err(ends(Exit::Config))?;
+    let (required, counted) = (config.policy.requires_crl(), metrics.collateral.clone());
+    let collateral =
+        Keeper::new(config.collateral.clone(), required, roots.clone(), Arc::clone(&clock), counted);
+    let collateral = Arc::new(collateral.map_err(ends(Exit::Config))?);
 
+    let boot = boot(&config, platform, Arc::clone(&collateral), &roots, clock, metrics.clone());
     let authority = tokio::select! {
-        booted = boot(&config, platform, &roots, clock, metrics.clone()) => booted.map_err(|error| refused(&error))?,
+        booted = boot => booted.map_err(|error| refused(&error))?,
         () = shutdown.cancelled() => return Ok(Exit::Clean),
     };
     let authority = Arc::new(authority);
@@ -68,7 +74,9 @@ where
 
     info!(instance = authority.ca.instance(), "evidence accepted; identities can be enrolled");
     server::tell_readiness(&ops, &shutdown);
-    server::serve(sockets, listener, authority, config.connections, shutdown).await;
+    let fresh = collateral.watch(shutdown.clone());
+    let serving = server::serve(sockets, listener, authority, config.connections, shutdown);
+    tokio::join!(serving, fresh);
     info!("stopped");
     Ok(Exit::Clean)
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use snp_evidence::{Evidence, ReportData};
 use snp_platform::PlatformError;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
-use super::{Caller, Prover, ProverError};
+use super::{Lane, Prover, ProverError};
 
 /// Before the second try; then twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -14,23 +15,24 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 impl Prover {
-    /// A report, however often it takes. `last` is what the device answered to the last try.
+    /// A report and what the host offers with it, however often it takes. `last` is what the device answered to the last
+    /// try. A public caller keeps its place in the lane until it has all it needs.
     pub(super) async fn patiently(
         &self,
-        caller: Caller,
+        lane: Lane,
         report_data: ReportData,
         last: &mut Option<PlatformError>,
-    ) -> Result<Evidence, ProverError> {
-        let mut first = match caller {
-            Caller::Inside => None,
-            Caller::Public => Some(self.public.first().await?),
+    ) -> Result<(Evidence, Option<OwnedSemaphorePermit>), ProverError> {
+        let mut first = match lane {
+            Lane::Boot | Lane::Inside => None,
+            Lane::Public => Some(self.public.first().await?),
         };
         let mut pause = FIRST_PAUSE;
         loop {
             let (place, made) = self.attempt(first, report_data).await?;
             match made {
-                Err(ProverError::Platform(error)) if error.is_transient() => *last = Some(error),
-                made => return made,
+                Err(error) if error.is_transient() => *last = Some(error),
+                made => return Ok((made?, place.map(|(_first, place)| place))),
             }
             first = place;
             sleep(pause).await;
@@ -48,7 +50,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::prover::{Committed, ReportLimits};
+    use crate::prover::{Committed, ReportLimits, tests::no_collateral};
 
     const LIMIT: Duration = Duration::from_mins(1);
 
@@ -88,7 +90,7 @@ mod tests {
     fn throttling(transient: usize, then: fn() -> Result<Evidence, PlatformError>) -> (Calls, Prover) {
         let calls = Calls::default();
         let device = Throttling { transient, then, calls: Arc::clone(&calls) };
-        (calls, Prover::new(Box::new(device), None, ReportLimits::default()))
+        (calls, Prover::new(Box::new(device), no_collateral(), ReportLimits::default()))
     }
 
     fn data(nonce: u8) -> ReportData {
@@ -98,10 +100,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_throttled_device_is_asked_again_after_longer_and_longer_pauses() {
-        for caller in [Caller::Inside, Caller::Public] {
+        for lane in [Lane::Inside, Lane::Public] {
             let (calls, prover) = throttling(7, ANSWERING);
             let began = Instant::now();
-            prover.evidence(caller, data(0), LIMIT).await.unwrap();
+            prover.evidence(lane, data(0), LIMIT).await.unwrap();
             assert_eq!(calls.lock().unwrap().len(), 8);
             let pauses = [100, 200, 400, 800, 1600, 2000, 2000].iter().sum();
             assert_eq!(began.elapsed(), Duration::from_millis(pauses));
@@ -112,7 +114,7 @@ mod tests {
     async fn a_device_throttled_for_too_long_is_given_up_with_its_last_answer() {
         let (_, prover) = throttling(usize::MAX, ANSWERING);
         let began = Instant::now();
-        let error = prover.evidence(Caller::Inside, data(0), LIMIT).await.unwrap_err();
+        let error = prover.evidence(Lane::Inside, data(0), LIMIT).await.unwrap_err();
         assert!(matches!(error, ProverError::GivenUp { limit: LIMIT, .. }), "{error}");
         assert_eq!(began.elapsed(), LIMIT);
         assert!(prover.turn.try_lock().is_ok(), "nobody is at the device");
@@ -122,7 +124,7 @@ mod tests {
     async fn what_will_not_pass_is_not_tried_again() {
         let lie = || Err(PlatformError::OtherReportData { place: "/dev/sev-guest".to_owned() });
         let (calls, prover) = throttling(1, lie);
-        let error = prover.evidence(Caller::Inside, data(0), LIMIT).await.unwrap_err();
+        let error = prover.evidence(Lane::Inside, data(0), LIMIT).await.unwrap_err();
         assert!(matches!(error, ProverError::Platform(PlatformError::OtherReportData { .. })), "{error}");
         assert_eq!(calls.lock().unwrap().len(), 2);
     }
@@ -131,8 +133,8 @@ mod tests {
     async fn while_one_pauses_another_has_its_turn() {
         let (calls, prover) = throttling(1, ANSWERING);
         let (public, inside) = tokio::join!(
-            prover.evidence(Caller::Public, data(0), LIMIT),
-            prover.evidence(Caller::Inside, data(1), LIMIT),
+            prover.evidence(Lane::Public, data(0), LIMIT),
+            prover.evidence(Lane::Inside, data(1), LIMIT),
         );
         assert!(public.is_ok() && inside.is_ok());
         let order = [data(0), data(1), data(0)].map(|data| *data.as_bytes());

@@ -17,7 +17,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::authority::Authority;
 use crate::enrolment;
-use crate::prover::Caller;
+use crate::prover::Lane;
 use crate::refusals::Refusals;
 use crate::rpc::{exactly_32, internal, nonce, unavailable};
 
@@ -42,7 +42,7 @@ impl EvidenceService for EvidenceRequests {
         let listener = manifest.listener_of(&caller, &leaf).ok_or_else(unknown_key)?;
         let binder = binder(request.binding(), &request.exporter, leaf, listener)?;
         let challenge = Challenge { purpose: Purpose::Fresh, nonce, binder };
-        let proof = self.authority.prove(Caller::Public, &challenge, &manifest).await;
+        let proof = self.authority.prove(Lane::Public, &challenge, &manifest).await;
         let proof =
             proof.inspect_err(|error| self.refusals.log(error)).map_err(|error| unavailable(&error))?;
         Ok(Response::new(CollectEvidenceResponse { bundle: proof.bundle.into() }))

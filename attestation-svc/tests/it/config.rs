@@ -24,9 +24,27 @@ fn a_good_configuration_is_summed_up() {
 #[test]
 fn the_folder_of_certificates_is_beside_the_file() {
     let world = World::new();
-    assert_eq!(world.config().collateral, None);
-    world.edit("service.toml", "[log]", "[collateral]\ndirectory = \"amd\"\n[log]");
-    assert_eq!(world.config().collateral, Some(world.path("amd")));
+    let found = world.config().collateral;
+    assert!(found.directory.is_none() && found.cache.is_none(), "{found:?}");
+    world.edit("service.toml", "[log]", "[collateral]\ndirectory = \"amd\"\ncache = \"kept\"\n[log]");
+    let found = world.config().collateral;
+    assert_eq!((found.directory, found.cache), (Some(world.path("amd")), Some(world.path("kept"))));
+}
+
+#[test]
+fn nothing_is_fetched_unless_servers_are_named() {
+    let world = World::new();
+    assert!(world.config().collateral.urls.is_empty());
+    let servers = "[kds]\nurls = [\"https://mirror.example:8443/amd\", \"http://[::1]:1/\"]\nrefresh_seconds = 60\n[log]";
+    world.edit("service.toml", "[log]", servers);
+    let found = world.config().collateral;
+    assert_eq!((found.urls.len(), found.refresh.as_secs(), found.deadline.as_secs()), (2, 60, 30));
+    world.edit("service.toml", "https://mirror.example:8443/amd", "http://mirror.example");
+    world.edit("service.toml", "http://[::1]:1/", "https://kds.example/?a=b");
+    let all = refused(&world).to_string();
+    for url in ["http://mirror.example", "https://kds.example/?a=b"] {
+        assert!(all.contains(&format!("kds.urls: \"{url}\" is neither https://")), "{all}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::world::{NOW, PATIENCE, World};
 
 const EXPORTER: [u8; 32] = [0x22; 32];
 
-fn request(gateway: &Peer) -> CollectEvidenceRequest {
+pub(crate) fn request(gateway: &Peer) -> CollectEvidenceRequest {
     CollectEvidenceRequest {
         nonce: Bytes::copy_from_slice(&NONCE),
         binding: Binding::TlsExporter.into(),

@@ -4,9 +4,13 @@
 
 mod admin;
 mod boot;
+mod collateral;
 mod config;
 mod enrol;
 mod evidence;
+#[expect(dead_code, reason = "its own crate's tests do more to it")]
+#[path = "../../../crates/collateral/src/tests/fake_kds.rs"]
+mod fake_kds;
 mod lease;
 mod no_tee;
 mod peer;

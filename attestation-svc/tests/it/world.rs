@@ -27,17 +27,28 @@ pub(crate) const MEASUREMENT: [u8; 48] = [0xab; 48];
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Made once: RSA-4096 keys take seconds.
-fn machine() -> &'static (String, Arc<SecureProcessor>) {
-    static MACHINE: OnceLock<(String, Arc<SecureProcessor>)> = OnceLock::new();
+fn machine() -> &'static (SimulatedRoot, Arc<SecureProcessor>) {
+    static MACHINE: OnceLock<(SimulatedRoot, Arc<SecureProcessor>)> = OnceLock::new();
     MACHINE.get_or_init(|| {
         let root = SimulatedRoot::generate(Product::Genoa, NOW).unwrap();
         let chip = ChipSpec::random(Product::Genoa).unwrap();
-        (root.root_pem(), Arc::new(root.make_processor(&chip).unwrap()))
+        let processor = root.make_processor(&chip).unwrap();
+        (root, Arc::new(processor))
     })
 }
 
 pub(crate) fn roots() -> TrustRoots {
-    TrustRoots::simulated(machine().0.as_bytes()).unwrap()
+    TrustRoots::simulated(machine().0.root_pem().as_bytes()).unwrap()
+}
+
+/// The processor that every device here has.
+pub(crate) fn processor() -> &'static SecureProcessor {
+    &machine().1
+}
+
+/// A revocation list that names nobody and lasts for `seconds`.
+pub(crate) fn list(seconds: i64) -> Vec<u8> {
+    machine().0.crl(&[], NOW - 60, NOW + seconds).unwrap()
 }
 
 /// The simulated processor as a device, with faults on demand.
@@ -150,6 +161,14 @@ impl World {
         let text = fs::read_to_string(self.path(name)).unwrap();
         assert!(text.contains(from), "{from} is not in {name}");
         fs::write(self.path(name), text.replacen(from, to, 1)).unwrap();
+    }
+
+    /// From now on the policy refuses evidence without a revocation list.
+    pub(crate) fn require_list(&mut self) {
+        let old = hex::encode(self.policy().sha256());
+        self.edit("policy.toml", "crl = { off = \"test\" }", "crl = \"require\"");
+        self.edit("measured.toml", &old, &hex::encode(self.policy().sha256()));
+        self.device.guest.host_data = sha256(&fs::read(self.path("measured.toml")).unwrap());
     }
 
     pub(crate) fn config(&self) -> Config {

@@ -1,11 +1,13 @@
 //! A directory of certificates that the operator keeps.
 
 use std::{
-    fs::{self, File},
+    fs::OpenOptions,
     io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
+use nix::fcntl::OFlag;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject};
 
 /// The largest file that is read, in bytes; AMD's certificates have about 1,700.
@@ -49,22 +51,30 @@ impl<'a> Directory<'a> {
     /// The one certificate or CRL in the file, as DER; nothing if there is no such file.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, CollateralError> {
         let path = self.0.join(name);
-        let unreadable = |source| CollateralError::Unreadable { path: path.clone(), source };
-        match fs::metadata(&path) {
-            // A link that leads nowhere is a mistake, not an absent file.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => return Ok(None),
-            Err(error) => return Err(unreadable(error)),
-            Ok(metadata) if !metadata.is_file() => return Err(CollateralError::NotAFile(path)),
-            Ok(_) => {}
-        }
-        let mut bytes = Vec::new();
-        let file = File::open(&path).map_err(unreadable)?;
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(CollateralError::TooLarge(path));
-        }
+        let Some(bytes) = read_file(&path)? else { return Ok(None) };
         to_der(&bytes).map(Some).ok_or(CollateralError::NotOneCertificate(path))
     }
+}
+
+/// What the file holds; nothing if there is no such file.
+pub(crate) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, CollateralError> {
+    let unreadable = |source| CollateralError::Unreadable { path: path.to_owned(), source };
+    // Opening a pipe must not wait for somebody to write to it.
+    let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let file = match opened {
+        // A link that leads nowhere is a mistake, not an absent file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => return Ok(None),
+        opened => opened.map_err(unreadable)?,
+    };
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(CollateralError::NotAFile(path.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(CollateralError::TooLarge(path.to_owned()));
+    }
+    Ok(Some(bytes))
 }
 
 /// DER as it is, or the one block of a PEM text.

@@ -1,12 +1,29 @@
-//! AMD's certificates for a report: what the host gave, completed from a directory.
+//! AMD's certificates and revocation lists for a report.
 //!
-//! [`complete`] only carries: it reads files, turns PEM into DER and puts each item in its place. It trusts nothing
-//! and chooses nothing; a wrong, stale or foreign certificate is for verification to refuse, and one that is still
-//! missing is for verification to name.
+//! [`complete`] fills from a directory what evidence lacks, for tools: it reads files, turns PEM into DER and puts each
+//! item in its place. [`Keeper`] does more, for a service: it looks at what the host offers, at the operator's directory,
+//! at a cache on disk and at AMD's key server (`kds.rs`), and keeps the revocation list fresh (`list.rs`). What an item
+//! is called, and whether bytes are it, is in `item.rs`.
+//!
+//! Nothing here is trusted, and nothing is a verdict: an item that is not what its name says is passed over for the next
+//! source, and verification judges again whatever is handed on.
 
+mod backoff;
+mod cache;
+mod config;
 mod directory;
+mod item;
+mod kds;
+mod keeper;
+mod list;
+mod metrics;
+mod unavailable;
 
+pub use config::Config;
 pub use directory::{CollateralError, MAX_FILE};
+pub use keeper::Keeper;
+pub use metrics::Metrics;
+pub use unavailable::Unavailable;
 
 use std::path::Path;
 

@@ -23,7 +23,7 @@ pub(crate) struct Cube {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Check a gateway, a saved bundle or a stored report; show every check.
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     /// Save a gateway's evidence, with the flags that check it later.
     Report(ReportArgs),
     /// Check a gateway, then talk to its model over that very connection.
@@ -51,7 +51,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE", requires = "nonce")]
     pub(crate) bundle: Option<PathBuf>,
     /// A bare attestation report (1184 bytes), judged without freshness and channel.
-    #[arg(long, value_name = "FILE", requires = "certs")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
     /// What an Azure confidential VM shows: a folder with hcl_report.bin, tpm_quote.msg, tpm_quote.sig, vcek.der,
     /// and perhaps runtime_data.json, pcrs.json, ask.pem, ark.pem. Needs --nonce.
@@ -70,6 +70,10 @@ pub(crate) struct VerifyArgs {
     /// With --azure where they are in another folder than the rest.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "bundle"])]
     pub(crate) certs: Option<PathBuf>,
+    /// With --report: ask AMD's key server, or this mirror, for what --certs lacks. It learns which chip is meant.
+    #[arg(long, value_name = "URL", value_parser = crate::fetch::server, requires = "report", num_args = 0..=1,
+        default_missing_value = "https://kdsintf.amd.com")]
+    pub(crate) fetch: Option<http::Uri>,
     /// How the report must be bound to the connection.
     #[arg(long, value_name = BINDINGS, default_value = "tls-exporter", conflicts_with_all = ["bundle", "report", "azure"])]
     pub(crate) binding: Binding,
@@ -204,6 +208,7 @@ Examples:
   cube verify https://localhost:8443 --policy policy.toml --allow-simulated root.pem
   cube verify --bundle bundle.json --nonce HEX --exporter HEX --policy policy.toml
   cube verify --report report.bin --certs DIR --policy policy.toml --at 2026-09-01T00:00:00Z
+  cube verify --report report.bin --fetch --policy policy.toml
   cube verify --azure DIR --nonce HEX --policy policy.toml
 
 Verdicts and exit codes:";

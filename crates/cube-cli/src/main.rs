@@ -12,6 +12,7 @@ mod azure;
 mod chat;
 mod exit;
 mod failure;
+mod fetch;
 mod input;
 mod measure;
 mod policy;
@@ -53,7 +54,7 @@ fn run(command: Command) -> Result<u8, Failure> {
     let runtime = runtime.map_err(|e| Failure::Usage(format!("cannot start: {e}")))?;
     let result = runtime.block_on(async {
         match command {
-            Command::Verify(args) => Box::pin(verify::run(args)).await,
+            Command::Verify(args) => Box::pin(verify::run(*args)).await,
             Command::Report(args) => Box::pin(report::run(args)).await,
             Command::Chat(args) => Box::pin(chat::run(args)).await,
             Command::Trust(args) => Box::pin(trust::run(args)).await,

@@ -12,7 +12,7 @@ use crate::{
     ask::ask,
     azure,
     failure::Failure,
-    input, table,
+    fetch, input, table,
     verdict::{self, Judgement, Scope},
     yardstick::{Yardstick, says_simulated},
 };
@@ -42,19 +42,22 @@ async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
     if let Some(folder) = &args.azure {
         return azure::judge(folder, args, &yardstick);
     }
-    match (&args.url, &args.bundle, &args.report, &args.certs) {
-        (Some(url), _, _, _) => {
+    match (&args.url, &args.bundle, &args.report) {
+        (Some(url), _, _) => {
             let offer = ask(url, &args.server, args.binding, None).await?;
             Ok(bundle(offer.bundle(), offer.challenge(), Scope::Connection, &yardstick))
         }
-        (None, Some(file), _, _) => {
+        (None, Some(file), _) => {
             let bytes = input::file(file)?;
             let challenge = challenge(args.nonce.as_ref(), args.exporter, args.spki, &bytes)?;
             Ok(bundle(&bytes, &challenge, Scope::Bundle, &yardstick))
         }
-        (None, None, Some(report), Some(certs)) => examine(report, certs, &yardstick),
-        (None, None, _, _) => {
-            Err(Failure::Usage("give URL, --bundle, --azure, or --report with --certs".to_owned()))
+        (None, None, Some(report)) if args.certs.is_some() || args.fetch.is_some() => {
+            examine(report, args, &yardstick).await
+        }
+        (None, None, _) => {
+            let mend = "give URL, --bundle, --azure, or --report with --certs or --fetch";
+            Err(Failure::Usage(mend.to_owned()))
         }
     }
 }
@@ -67,21 +70,24 @@ fn bundle(bytes: &[u8], challenge: &Challenge, scope: Scope, with: &Yardstick) -
     judgement
 }
 
-fn examine(report: &Path, certs: &Path, with: &Yardstick) -> Result<Judgement, Failure> {
-    let evidence = stored(report, certs, &with.roots)?;
+async fn examine(report: &Path, args: &VerifyArgs, with: &Yardstick) -> Result<Judgement, Failure> {
+    let mut evidence = stored(report, args.certs.as_deref(), &with.roots)?;
+    if let Some(server) = &args.fetch {
+        evidence = fetch::complete(evidence, server, with).await?;
+    }
     let outcome = snp_evidence::examine(&evidence, &with.roots, &with.policy, with.now);
     let context = with.context(Scope::Report, with.roots.is_simulated());
     Ok(verdict::of(outcome.as_ref().map(|examined| &**examined), context))
 }
 
 /// A bare report and the certificates beside it. It does not say what made it: the roots it is judged under do.
-pub(crate) fn stored(report: &Path, certs: &Path, roots: &TrustRoots) -> Result<Evidence, Failure> {
+pub(crate) fn stored(report: &Path, certs: Option<&Path>, roots: &TrustRoots) -> Result<Evidence, Failure> {
     let simulated = roots.is_simulated();
     let format = if simulated { EvidenceFormat::SimulatedAmdSevSnp } else { EvidenceFormat::AmdSevSnp };
     let bytes = input::file(report)?;
     azure::is_not_meant(&bytes, report)?;
     let bare = Evidence { format, report: bytes, endorsements: Endorsements::default() };
-    collateral::complete(bare, Some(certs)).map_err(|e| Failure::Usage(e.to_string()))
+    collateral::complete(bare, certs).map_err(|e| Failure::Usage(e.to_string()))
 }
 
 /// What the user's side of the saved connection knows.

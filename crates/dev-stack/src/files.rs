@@ -64,6 +64,11 @@ impl Files {
         self.folder.join("simulated-root.pem")
     }
 
+    /// What the operator keeps for attestation-svc: the revocation list.
+    pub fn collateral(&self) -> PathBuf {
+        self.folder.join("collateral")
+    }
+
     /// The policy inside the CVM.
     pub fn policy(&self) -> PathBuf {
         self.folder.join("policy.toml")

@@ -61,6 +61,8 @@ pub fn prepare(folder: &Path, options: &Options, root: &SimulatedRoot) -> Result
     let processor = root.make_processor(&ChipSpec::random(PRODUCT)?)?;
     write(&files.machine(), processor.to_json())?;
     write(&files.root(), root.root_pem())?;
+    private_folder(&files.collateral())?;
+    write(&files.collateral().join("crl.der"), root.empty_crl()?)?;
     let policy = policy_text(None);
     write(&files.policy(), &policy)?;
     let measured = measured_text(options, &Policy::parse(policy.as_bytes())?.sha256());
@@ -138,7 +140,10 @@ fn backend_uid(backend: &BackendAddress) -> Option<u32> {
 fn config_text(service: Service, options: &Options) -> String {
     let common = "measured = \"measured.toml\"\npolicy = \"policy.toml\"\nrun_dir = \"run\"\n";
     let own = match service {
-        Service::Attestation => format!("listen = \"{}\"\n", options.attestation),
+        // The simulator's table has no room for the revocation list, as real ones often have none in it.
+        Service::Attestation => {
+            format!("listen = \"{}\"\ncollateral.directory = \"collateral\"\n", options.attestation)
+        }
         Service::Adapter => format!("listen = \"{}\"\n", options.adapter),
         Service::Gateway => format!(
             "listen = \"{}\"\nattestation_svc = \"{}\"\nadapter = \"{}\"\naccess = \"anonymous\"\n",

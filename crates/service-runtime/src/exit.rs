@@ -49,9 +49,10 @@ exits! {
     /// No SEV-SNP guest device that this process may use, or none that makes a report in time.
     NoTee = 5,
         "Run it in an SEV-SNP guest, as the user who may open the device that the log names.";
-    /// AMD's certificates for this chip cannot be had.
+    /// AMD's certificates for this chip, or a revocation list that the policy requires, cannot be had in time.
     Collateral = 6,
-        "Have the host offer them, or put the files that the log names into `collateral.directory`.";
+        "The log says where they were looked for: have the host offer them, reach AMD's key server or a mirror \
+         (`kds.urls`), or put the files that the log names into `collateral.directory`.";
     /// No identity or lease within `start_timeout_seconds`.
     NoLease = 7,
         "Look whether attestation-svc runs and has accepted its evidence; the log names the socket and the last refusal.";

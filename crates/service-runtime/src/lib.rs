@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod connection;
 mod exit;
+pub mod https;
 mod lifetime;
 mod measured;
 mod metrics;

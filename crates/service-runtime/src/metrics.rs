@@ -139,6 +139,11 @@ impl<const N: usize> Counter<N> {
 }
 
 impl<const N: usize> Gauge<N> {
+    /// Sets the value.
+    pub fn set(&self, values: [&'static str; N], value: i64) {
+        self.family.get_or_create(&labelled(self.labels, values)).set(value);
+    }
+
     /// One more until the returned guard is dropped.
     pub fn hold(&self, values: [&'static str; N]) -> Held {
         let gauge = self.family.get_or_create_owned(&labelled(self.labels, values));

@@ -10,6 +10,7 @@
 //! Reading order: [`verify`] (the entry points) → `checks.rs` (every check, in order) → `report.rs`,
 //! `chain.rs`, `vek.rs` (what the checks look at) → [`Policy`] (what a deployment asks for) → [`appraise`]
 //! (a whole evidence bundle, bound to one connection).
+//! Whoever fetches or keeps certificates asks `endorsement.rs` which, and whether they are those.
 //!
 //! Nobody outside can make a verdict:
 //!
@@ -44,6 +45,7 @@ mod checks;
 mod claims;
 mod digest;
 mod encoding;
+mod endorsement;
 mod envelope;
 mod evidence;
 mod manifest;
@@ -67,6 +69,7 @@ pub use challenge::Challenge;
 pub use check::{CheckOutcome, CheckResult, Refusal, RefusalClass, only_objection};
 pub use claims::{ClaimsError, DebugStatus, PROFILE as CLAIMS_PROFILE, RuntimeClaims};
 pub use encoding::{B64, B64Url};
+pub use endorsement::{ListDates, Signer, Unfit, VcekId};
 pub use evidence::{Endorsements, Evidence, EvidenceFormat, Vek};
 pub use manifest::{KeyManifest, KeyUse, ManifestError, ManifestKey, Owner};
 pub use nonce_tree::{Hash48, NonceTree, Root, leaf};
@@ -76,5 +79,6 @@ pub use report_data::{
     Binder, BindingType, ChannelRole, EXPORTER_LABEL, PUBLIC_LISTENER, Purpose, ReportData,
 };
 pub use roots::{RootsError, TrustRoots};
+pub use tcb::Tcb;
 pub use time::UnixTime;
 pub use verify::{ExaminedReport, ReportFacts, VerifiedReport, examine, examine_vouching, verify};

@@ -103,6 +103,11 @@ impl Policy {
         self.sha256
     }
 
+    /// Whether evidence without a revocation list is refused (rule `crl`).
+    pub fn requires_crl(&self) -> bool {
+        self.crl.demand().is_some()
+    }
+
     pub(crate) fn chips(&self, product: Product) -> Option<&Chips> {
         self.products.iter().find_map(|(own, chips)| (*own == product).then_some(chips))
     }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::Serialize;
 
 /// An EPYC product line with SEV-SNP and its own AMD root key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Product {
     /// EPYC 7003 (family 19h, models 00h–0Fh).
@@ -38,8 +38,8 @@ impl Product {
         }
     }
 
-    /// The name inside AMD's certificate subjects.
-    pub(crate) fn amd_name(self) -> &'static str {
+    /// The name inside AMD's certificate subjects, and in the paths of its key server (57230).
+    pub fn amd_name(self) -> &'static str {
         match self {
             Self::Milan => "Milan",
             Self::Genoa => "Genoa",

@@ -112,6 +112,11 @@ impl RootSet {
         let carried = (sha256(&ark), sha256(&ask));
         Self { product, ark, ask, carried, pins }
     }
+
+    /// Whether the certificates that we carry are the pinned ones.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.carried == (self.pins.ark, self.pins.ask)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -223,6 +228,8 @@ mod tests {
             let mut roots = TrustRoots::amd();
             roots.sets.iter_mut().for_each(|set| spoil(&mut set.pins));
             assert_eq!(reason(&roots), "chain.pinned_root");
+            let unfit = roots.check_list(Product::Genoa, b"").unwrap_err().to_string();
+            assert_eq!(unfit, "no pinned roots for genoa");
         }
     }
 }

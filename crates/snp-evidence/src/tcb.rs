@@ -9,15 +9,19 @@ use crate::product::Product;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RawTcb(pub(crate) [u8; 8]);
 
-/// Security patch levels of one product's firmware components.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tcb {
-    /// Only Turin has one.
-    pub(crate) fmc: Option<u8>,
-    pub(crate) bootloader: u8,
-    pub(crate) tee: u8,
-    pub(crate) snp: u8,
-    pub(crate) microcode: u8,
+/// Security patch levels of one product's firmware components (AMD 56860, `TCB_VERSION`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tcb {
+    /// Firmware microcode controller; only Turin has one.
+    pub fmc: Option<u8>,
+    /// Boot loader of the secure processor.
+    pub bootloader: u8,
+    /// Operating system of the secure processor.
+    pub tee: u8,
+    /// SEV-SNP firmware.
+    pub snp: u8,
+    /// Microcode of all cores.
+    pub microcode: u8,
 }
 
 impl RawTcb {

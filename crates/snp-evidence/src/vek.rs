@@ -2,7 +2,7 @@
 
 use x509_parser::prelude::X509Extension;
 
-use crate::{certificate::Certificate, tcb::Tcb};
+use crate::{certificate::Certificate, product::Product, tcb::Tcb};
 
 /// 1.3.6.1.4.1.3704.1, AMD's arc, in DER.
 const AMD_ARC: &[u8] = &[0x2B, 0x06, 0x01, 0x04, 0x01, 0x9C, 0x78, 0x01];
@@ -62,6 +62,12 @@ impl<'a> VekFacts<'a> {
             hwid: amd.value(HWID),
             csp_id: amd.value(CSP_ID).map(|value| ia5(value, "csp id")).transpose()?,
         })
+    }
+
+    /// Whether it is of `product`: VLEKs name it, VCEKs with the chip's stepping ("Milan", "Milan-B0").
+    pub(crate) fn is_of_line(&self, product: Product) -> bool {
+        let stepping = self.product_name.strip_prefix(product.amd_name());
+        stepping.is_some_and(|stepping| stepping.is_empty() || stepping.starts_with('-'))
     }
 }
 

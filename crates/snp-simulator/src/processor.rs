@@ -109,6 +109,11 @@ impl SecureProcessor {
         self.machine.product
     }
 
+    /// The chip.
+    pub fn chip(&self) -> &ChipSpec {
+        &self.machine.chip
+    }
+
     /// Which kind of key signs, hence what [`Self::vek_der`] is.
     pub fn signing_key(&self) -> SigningKey {
         self.machine.signing_key

@@ -17,6 +17,9 @@ use crate::{
 /// Seconds from the birth of a root to its end; everything under it ends with it.
 pub(crate) const ROOT_LIFETIME: i64 = 24 * 60 * 60;
 
+/// Seconds from a CRL to the next one.
+const CRL_LIFETIME: i64 = 42 * 24 * 60 * 60;
+
 /// A root of trust made for one run.
 pub struct SimulatedRoot {
     product: Product,
@@ -81,6 +84,12 @@ impl SimulatedRoot {
     /// A CRL under the ARK naming these serials of intermediates, good until `next_update`.
     pub fn crl(&self, revoked: &[u64], this_update: i64, next_update: i64) -> Result<Vec<u8>, SimError> {
         self.ark.revocation_list(revoked, Validity { not_before: this_update, not_after: next_update })
+    }
+
+    /// A CRL that names nobody, good for the six weeks that AMD's are good for.
+    pub fn empty_crl(&self) -> Result<Vec<u8>, SimError> {
+        let now = self.validity.not_before;
+        self.crl(&[], now, now.saturating_add(CRL_LIFETIME))
     }
 
     /// Serial of the ASK, for [`Self::crl`].

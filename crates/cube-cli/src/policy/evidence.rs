@@ -52,7 +52,7 @@ impl Shown {
                 (What::Bundle(bytes, expected), file.display().to_string())
             }
             (None, None, Some(report), Some(certs)) => {
-                (What::Stored(verify::stored(report, certs, &roots)?), report.display().to_string())
+                (What::Stored(verify::stored(report, Some(certs), &roots)?), report.display().to_string())
             }
             (None, None, _, _) => return Ok(None),
         };

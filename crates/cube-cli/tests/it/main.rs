@@ -10,6 +10,9 @@
 
 mod azure;
 mod chat;
+#[expect(dead_code, reason = "its own crate's tests do more to it")]
+#[path = "../../../collateral/src/tests/fake_kds.rs"]
+mod fake_kds;
 mod gateway;
 mod live;
 mod measure;

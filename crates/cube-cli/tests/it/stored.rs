@@ -1,6 +1,7 @@
 //! Stored reports of a simulated machine.
 
 use crate::{
+    fake_kds::{FakeKds, Mood},
     shared::policy,
     tool::{Run, cube},
     world::world,
@@ -52,4 +53,42 @@ async fn the_folder_may_hold_more_than_the_report_needs() {
         assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{file}");
         assert!(run.stderr.contains(file), "{}", run.stderr);
     }
+}
+
+#[tokio::test]
+async fn what_a_report_lacks_is_fetched_where_that_is_asked_for() {
+    let kds = FakeKds::start().await;
+    kds.put(world().vcek_path(), world().vcek());
+    kds.put("/vcek/v1/Genoa/crl", world().list());
+    let folder = tempfile::tempdir().unwrap();
+    let (report, policy) = (folder.path().join("report.bin"), folder.path().join("policy.toml"));
+    std::fs::write(&report, world().stored_report()).unwrap();
+    // The list is needed as well.
+    let genuine = std::fs::read_to_string(genuine()).unwrap();
+    let off = genuine.lines().find(|line| line.starts_with("crl = ")).unwrap();
+    std::fs::write(&policy, genuine.replace(off, "crl = \"require\"")).unwrap();
+    let (report, policy) = (report.to_str().unwrap(), policy.to_str().unwrap());
+    let line = [
+        "verify",
+        "--report",
+        report,
+        "--json",
+        "--policy",
+        policy,
+        "--allow-simulated",
+        world().root_file(),
+    ];
+    let url = kds.url();
+    let run = cube(&[&line[..], &["--fetch", &url]].concat()).await;
+    assert_eq!((run.code, run.verdict().as_str()), (0, "simulated"), "{}{}", run.stdout, run.stderr);
+    assert_eq!(kds.asked(), [world().vcek_path(), "/vcek/v1/Genoa/crl".to_owned()]);
+
+    kds.is(Mood::Throttling(Some("60")));
+    let run = cube(&[&line[..], &["--fetch", &url]].concat()).await;
+    assert_eq!((run.code, run.reason().as_str()), (12, "collateral.vek"), "{}", run.stdout);
+    assert!(run.stderr.contains("answers 429 Too Many Requests and asks for 60 s"), "{}", run.stderr);
+
+    let run = cube(&line).await;
+    assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{}", run.stderr);
+    assert!(run.stderr.contains("--certs or --fetch"), "{}", run.stderr);
 }

@@ -17,6 +17,7 @@ pub(crate) const HOST_DATA: [u8; 32] = [0x48; 32];
 
 pub(crate) struct World {
     processor: SecureProcessor,
+    list: Vec<u8>,
     folder: tempfile::TempDir,
     root_file: PathBuf,
     policy_file: PathBuf,
@@ -32,7 +33,8 @@ pub(crate) fn world() -> &'static World {
         let (root_file, policy_file) = (folder.path().join("root.pem"), folder.path().join("policy.toml"));
         std::fs::write(&root_file, root.root_pem()).unwrap();
         std::fs::write(&policy_file, policy(&hex::encode(MEASUREMENT), "covers = \"userspace\"")).unwrap();
-        World { processor, folder, root_file, policy_file }
+        let list = root.empty_crl().unwrap();
+        World { processor, list, folder, root_file, policy_file }
     })
 }
 
@@ -63,6 +65,17 @@ impl World {
 
     pub(crate) fn vcek(&self) -> &[u8] {
         self.processor.vek_der()
+    }
+
+    /// The revocation list of its ASK.
+    pub(crate) fn list(&self) -> &[u8] {
+        &self.list
+    }
+
+    /// Where AMD's key server would have the VCEK.
+    pub(crate) fn vcek_path(&self) -> String {
+        let chip = hex::encode(self.processor.chip().chip_id);
+        format!("/vcek/v1/Genoa/{chip}?blSPL=10&teeSPL=00&snpSPL=27&ucodeSPL=84")
     }
 
     fn report(&self, data: &[u8; 64]) -> Vec<u8> {

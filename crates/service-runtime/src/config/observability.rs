@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 
 use http::{Uri, uri::Scheme};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use rustls_pki_types::CertificateDer;
 
 use super::Settings;
-use crate::telemetry::log_filter;
+use crate::{
+    https::{ca_certificates, server_uri},
+    telemetry::log_filter,
+};
 
 /// `log.*`, `traces.*`, `metrics.*` and `health.*`.
 #[derive(Debug, Clone)]
@@ -65,7 +68,7 @@ impl Traces {
         let ca = settings.optional_file(
             "traces.otlp_ca",
             "CA that an https collector's certificate has to chain to, as PEM.",
-            certificates,
+            ca_certificates,
         );
         let per_mille =
             settings.number_or("traces.per_mille", "How many of a thousand traces are kept.", 1000, 1..=1000);
@@ -80,49 +83,5 @@ impl Traces {
 /// Spans hold no content, but tell of traffic: they leave the machine over TLS only.
 fn endpoint(text: &str) -> Result<Uri, String> {
     let mistake = || format!("{text:?} is neither https://HOST:PORT/v1/traces nor http:// on loopback");
-    let uri: Uri = text.parse().map_err(|_| mistake())?;
-    let loopback = uri.host().is_some_and(|host| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    });
-    let allowed = uri.host().is_some()
-        && (uri.scheme() == Some(&Scheme::HTTPS) || (uri.scheme() == Some(&Scheme::HTTP) && loopback));
-    if allowed { Ok(uri) } else { Err(mistake()) }
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err("holds no certificate; give the collector's CA as PEM".to_owned()),
-        Err(error) => Err(format!("is not PEM: {error}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_leave_the_machine_over_tls_only() {
-        for good in
-            ["https://collector.example:4318/v1/traces", "http://127.0.0.1:4318/v1/traces", "http://[::1]:1/"]
-        {
-            assert!(endpoint(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "http://10.0.0.1:4318/v1/traces",
-            "http://collector:4318/",
-            "grpc://127.0.0.1:1",
-            "127.0.0.1",
-            "",
-        ] {
-            assert!(endpoint(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_ca_file_holds_certificates() {
-        assert!(certificates(b"").unwrap_err().contains("no certificate"));
-    }
+    server_uri(text).ok_or_else(mistake)
 }

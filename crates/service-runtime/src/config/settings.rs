@@ -95,11 +95,35 @@ impl Settings {
         range: &'static str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<Vec<T>> {
-        let value = self.take(Key::new(key, purpose, "list of texts").within(range))?;
-        let values = value.as_array().filter(|values| !values.is_empty());
-        let mistake = "must be a list of texts with at least one";
-        let values = self.problems.take(key, values.ok_or(mistake))?;
-        let read = |value| self.as_text(key, value).and_then(|text| self.problems.take(key, parse(text)));
+        self.texts(Key::new(key, purpose, "list of texts").within(range), 1, parse)
+    }
+
+    /// Texts, none where the key is left out.
+    pub fn list_or_none<T, E: Display>(
+        &mut self,
+        key: &str,
+        purpose: &'static str,
+        range: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        let none = Absent::Default(Value::Array(Vec::new()));
+        let key = Key::new(key, purpose, "list of texts").within(range).or(none);
+        self.texts(key, 0, parse).unwrap_or_default()
+    }
+
+    fn texts<T, E: Display>(
+        &mut self,
+        key: Key,
+        least: usize,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        let name = key.name.clone();
+        let value = self.take(key)?;
+        let values = value.as_array().filter(|values| values.len() >= least);
+        let mistake =
+            if least > 0 { "must be a list of texts with at least one" } else { "must be a list of texts" };
+        let values = self.problems.take(&name, values.ok_or(mistake))?;
+        let read = |value| self.as_text(&name, value).and_then(|text| self.problems.take(&name, parse(text)));
         // Collected twice, so that the first bad one does not hide the others.
         values.iter().map(read).collect::<Vec<_>>().into_iter().collect()
     }

@@ -85,9 +85,8 @@ pub(super) fn pinned_root(s: &Subject<'_>) -> Judged {
     let Some(set) = s.roots.of(product) else {
         return Ok(Finding::of(false, format!("no roots for {product}"), expected));
     };
-    let (ark, ask) = set.carried;
     let kind = if s.roots.is_simulated() { "simulator" } else { "AMD" };
-    Ok(Finding::of(ark == set.pins.ark && ask == set.pins.ask, format!("{kind} ARK {}", hex(ark)), expected))
+    Ok(Finding::of(set.is_pinned(), format!("{kind} ARK {}", hex(set.carried.0)), expected))
 }
 
 pub(super) fn offered_ca(s: &Subject<'_>) -> Judged {
@@ -148,15 +147,9 @@ pub(super) fn vek_form(s: &Subject<'_>) -> Judged {
         (None, Ok(_)) => Finding::of(false, "no P-384 key", expected),
         (Some(_), Ok(facts)) => {
             let observed = format!("P-384 key for {}", facts.product_name);
-            Finding::of(is_line(facts.product_name, product), observed, expected)
+            Finding::of(facts.is_of_line(product), observed, expected)
         }
     })
-}
-
-/// VLEKs name the product, VCEKs with the chip's stepping: "Milan", "Milan-B0".
-fn is_line(product_name: &str, product: Product) -> bool {
-    let stepping = product_name.strip_prefix(product.amd_name());
-    stepping.is_some_and(|stepping| stepping.is_empty() || stepping.starts_with('-'))
 }
 
 pub(super) fn vek_tcb(s: &Subject<'_>) -> Judged {

@@ -341,7 +341,8 @@ pub(crate) fn replace(der: &mut [u8], from: &[u8], to: &[u8]) {
     der[at..at + to.len()].copy_from_slice(to);
 }
 
-fn replace_last(der: &mut [u8], from: &[u8], to: &[u8]) {
+/// The last one.
+pub(crate) fn replace_last(der: &mut [u8], from: &[u8], to: &[u8]) {
     let at = der.windows(from.len()).rposition(|window| window == from).unwrap();
     der[at..at + to.len()].copy_from_slice(to);
 }

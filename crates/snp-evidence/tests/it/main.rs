@@ -5,6 +5,7 @@
 mod arbitrary;
 mod bits;
 mod bundles;
+mod endorsement;
 mod forged;
 mod forgeries;
 mod policies;
