@@ -48,6 +48,3 @@ pub use check::Refusal;
 pub use evidence::{AzureEvidence, Nonce, NonceError};
 pub use hcl::{is_hcl_report, snp_report};
 pub use runtime_data::RuntimeData;
-
-#[cfg(test)]
-mod tests;

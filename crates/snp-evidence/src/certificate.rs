@@ -11,7 +11,7 @@ use x509_parser::{
         OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE,
     },
     prelude::{FromDer, X509Certificate, X509Extension, X509Name},
-    x509::X509Version,
+    x509::{SubjectPublicKeyInfo, X509Version},
 };
 
 use crate::{
@@ -19,15 +19,54 @@ use crate::{
     time::UnixTime,
 };
 
-/// A certificate of AMD's form. Nothing is verified but the form.
+/// 1.3.6.1.4.1.3704.1, AMD's arc, in DER.
+const AMD_ARC: &[u8] = &[0x2B, 0x06, 0x01, 0x04, 0x01, 0x9C, 0x78, 0x01];
+
+/// A certificate of AMD's form: what the checks ask of it, taken out of its bytes once, so that it can be kept. Nothing is
+/// verified but the form.
 #[derive(Debug)]
-pub(crate) struct Certificate<'a> {
-    x509: X509Certificate<'a>,
-    signed: Signed<'a>,
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
+pub(crate) struct Certificate {
+    der: Vec<u8>,
+    subject: Name,
+    issuer: Name,
+    is_of_issuers_organisation: bool,
+    serial: BigUint,
+    not_before: UnixTime,
+    not_after: UnixTime,
+    key: Key,
+    is_ca: bool,
+    is_end: bool,
+    may_sign_lists: bool,
+    amd_extensions: Vec<AmdExtension>,
 }
 
-impl<'a> Certificate<'a> {
-    pub(crate) fn parse(der: &'a [u8]) -> Result<Self, FormError> {
+#[derive(Debug)]
+struct Name {
+    raw: Vec<u8>,
+    /// If it has exactly one.
+    common_name: Option<String>,
+}
+
+#[derive(Debug)]
+enum Key {
+    /// `RSAPublicKey`.
+    Rsa(Vec<u8>),
+    /// 04 ‖ X ‖ Y.
+    P384(Vec<u8>),
+    Other,
+}
+
+/// An extension below AMD's arc.
+#[derive(Debug)]
+pub(crate) struct AmdExtension {
+    /// What follows the arc in its object id.
+    pub(crate) id: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+}
+
+impl Certificate {
+    pub(crate) fn parse(der: &[u8]) -> Result<Self, FormError> {
         const MALFORMED: FormError = FormError::Malformed("an X.509 v3 certificate");
         let signed = Signed::read(der)?;
         let (_, x509) = X509Certificate::from_der(der).map_err(|_| MALFORMED)?;
@@ -36,101 +75,145 @@ impl<'a> Certificate<'a> {
         }
         signed.check_algorithm(&x509.tbs_certificate.signature, &x509.signature_algorithm)?;
         check_extensions(x509.extensions(), &[OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE])?;
-        Ok(Self { x509, signed })
+        let validity = x509.validity();
+        Ok(Self {
+            der: der.to_vec(),
+            subject: Name::of(x509.subject()),
+            issuer: Name::of(x509.issuer()),
+            is_of_issuers_organisation: organisation(x509.subject()).eq(organisation(x509.issuer())),
+            serial: x509.tbs_certificate.serial.clone(),
+            not_before: UnixTime(validity.not_before.timestamp()),
+            not_after: UnixTime(validity.not_after.timestamp()),
+            key: Key::of(x509.public_key()),
+            is_ca: is_ca(&x509),
+            is_end: x509
+                .basic_constraints()
+                .is_ok_and(|found| found.is_none_or(|constraints| !constraints.value.ca)),
+            may_sign_lists: x509.key_usage().ok().flatten().is_some_and(|usage| usage.value.crl_sign()),
+            amd_extensions: x509.extensions().iter().filter_map(AmdExtension::of).collect(),
+        })
     }
 
     /// The subject's common name, if it has exactly one.
     pub(crate) fn subject_common_name(&self) -> Option<&str> {
-        only(self.x509.subject().iter_common_name())?.as_str().ok()
+        self.subject.common_name.as_deref()
     }
 
     /// The issuer's common name, if it has exactly one.
     pub(crate) fn issuer_common_name(&self) -> Option<&str> {
-        only(self.x509.issuer().iter_common_name())?.as_str().ok()
+        self.issuer.common_name.as_deref()
     }
 
     /// Whether `issuer`'s subject is this certificate's issuer, byte for byte.
     pub(crate) fn names_issuer(&self, issuer: &Self) -> bool {
-        self.x509.issuer().as_raw() == issuer.subject().as_raw()
+        self.issuer.raw == issuer.subject.raw
+    }
+
+    /// Whether this is its subject, byte for byte.
+    pub(crate) fn is_called(&self, name: &X509Name<'_>) -> bool {
+        name.as_raw() == self.subject.raw
     }
 
     /// Whether subject and issuer are of one organisation: their names differ in nothing but the common name.
     pub(crate) fn is_of_issuers_organisation(&self) -> bool {
-        organisation(self.x509.subject()).eq(organisation(self.x509.issuer()))
+        self.is_of_issuers_organisation
     }
 
     /// Whether `issuer`'s key signed exactly these bytes.
     pub(crate) fn is_signed_by(&self, issuer: &Self) -> bool {
-        issuer.verifies(&self.signed)
+        Signed::read(&self.der).is_ok_and(|signed| issuer.verifies(&signed))
     }
 
     /// Whether this certificate's RSA key made the signature.
     pub(crate) fn verifies(&self, signed: &Signed<'_>) -> bool {
-        let spki = self.x509.public_key();
-        let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, &spki.subject_public_key.data);
-        spki.algorithm.algorithm == OID_PKCS1_RSAENCRYPTION
-            && key.verify(signed.message, signed.signature).is_ok()
+        let Key::Rsa(key) = &self.key else { return false };
+        let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, key);
+        key.verify(signed.message, signed.signature).is_ok()
     }
 
     /// Whether it may sign revocation lists.
     pub(crate) fn may_sign_lists(&self) -> bool {
-        let usage = self.x509.key_usage().ok().flatten();
-        usage.is_some_and(|usage| usage.value.crl_sign())
+        self.may_sign_lists
     }
 
     /// The whole certificate as it came.
-    pub(crate) fn der(&self) -> &'a [u8] {
-        self.x509.as_raw()
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.der
     }
 
     pub(crate) fn serial(&self) -> &BigUint {
-        &self.x509.tbs_certificate.serial
-    }
-
-    pub(crate) fn subject(&self) -> &X509Name<'_> {
-        self.x509.subject()
+        &self.serial
     }
 
     /// Whether it may issue certificates: a CA by basicConstraints, and by keyUsage where it has one.
     pub(crate) fn is_ca(&self) -> bool {
-        let constraints = self.x509.basic_constraints().ok().flatten();
-        constraints.is_some_and(|constraints| constraints.value.ca)
-            && self.x509.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
+        self.is_ca
     }
 
     /// Whether it is an end certificate: basicConstraints, where it has them, say no CA.
     pub(crate) fn is_end(&self) -> bool {
-        self.x509.basic_constraints().is_ok_and(|found| found.is_none_or(|constraints| !constraints.value.ca))
+        self.is_end
     }
 
     pub(crate) fn is_valid_at(&self, now: UnixTime) -> bool {
-        let validity = self.x509.validity();
-        (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now.0)
+        (self.not_before.0..=self.not_after.0).contains(&now.0)
     }
 
     /// First and last valid second.
     pub(crate) fn validity(&self) -> String {
-        let validity = self.x509.validity();
-        let [from, to] = [validity.not_before, validity.not_after].map(|at| UnixTime(at.timestamp()));
-        format!("{from} to {to}")
+        format!("{} to {}", self.not_before, self.not_after)
     }
 
     /// The uncompressed point of a P-384 key: 04 ‖ X ‖ Y.
     pub(crate) fn p384_key(&self) -> Option<&[u8]> {
-        let spki = self.x509.public_key();
-        let curve = spki.algorithm.parameters.as_ref()?.as_oid().ok()?;
-        let point = &spki.subject_public_key;
-        let sound = spki.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY
-            && curve == OID_NIST_EC_P384
-            && point.unused_bits == 0
-            && point.data.len() == 97
-            && point.data.first() == Some(&4);
-        sound.then_some(point.data.as_ref())
+        match &self.key {
+            Key::P384(point) => Some(point),
+            Key::Rsa(_) | Key::Other => None,
+        }
     }
 
-    pub(crate) fn extensions(&self) -> &[X509Extension<'a>] {
-        self.x509.extensions()
+    /// None stands twice.
+    pub(crate) fn amd_extensions(&self) -> &[AmdExtension] {
+        &self.amd_extensions
     }
+}
+
+impl Name {
+    fn of(name: &X509Name<'_>) -> Self {
+        let common_name = only(name.iter_common_name()).and_then(|name| name.as_str().ok());
+        Self { raw: name.as_raw().to_vec(), common_name: common_name.map(str::to_owned) }
+    }
+}
+
+impl Key {
+    fn of(spki: &SubjectPublicKeyInfo<'_>) -> Self {
+        let bits = &spki.subject_public_key;
+        let algorithm = &spki.algorithm.algorithm;
+        if *algorithm == OID_PKCS1_RSAENCRYPTION {
+            return Self::Rsa(bits.data.to_vec());
+        }
+        let curve = spki.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+        let p384 = *algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY && curve == Some(OID_NIST_EC_P384);
+        match *bits.data {
+            [4, ..] if p384 && bits.unused_bits == 0 && bits.data.len() == 97 => {
+                Self::P384(bits.data.to_vec())
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
+impl AmdExtension {
+    fn of(extension: &X509Extension<'_>) -> Option<Self> {
+        let id = extension.oid.as_bytes().strip_prefix(AMD_ARC)?.to_vec();
+        Some(Self { id, value: extension.value.to_vec() })
+    }
+}
+
+fn is_ca(x509: &X509Certificate<'_>) -> bool {
+    let constraints = x509.basic_constraints().ok().flatten();
+    constraints.is_some_and(|constraints| constraints.value.ca)
+        && x509.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
 }
 
 /// The attributes of a name apart from the common name, with their kinds of string.

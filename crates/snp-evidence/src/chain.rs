@@ -13,12 +13,12 @@ use crate::{
 
 /// Three certificates of the right form, and what the VEK says; whether they belong together is what the checks ask.
 #[derive(Debug)]
-pub(crate) struct Chain<'a> {
-    pub(crate) ark: Certificate<'a>,
-    pub(crate) issuer: Certificate<'a>,
-    pub(crate) vek: Certificate<'a>,
-    pub(crate) facts: Result<VekFacts<'a>, VekError>,
-    is_vlek: bool,
+pub(crate) struct Chain {
+    pub(crate) ark: Certificate,
+    pub(crate) issuer: Certificate,
+    pub(crate) vek: Certificate,
+    /// What the VEK certifies.
+    pub(crate) facts: Result<VekFacts, VekError>,
 }
 
 /// Which certificate has the wrong form.
@@ -29,25 +29,23 @@ pub(crate) struct ChainError {
     error: FormError,
 }
 
-impl<'a> Chain<'a> {
-    /// `issuer` is the DER of the pinned ASK, or of the ASVK that came along and matched its pin.
-    pub(crate) fn parse(roots: &'a RootSet, issuer: &'a [u8], vek: &'a Vek) -> Result<Self, ChainError> {
+impl Chain {
+    /// From the DER of the pinned ARK, of the pinned ASK or the ASVK that came along, and of the VEK.
+    pub(crate) fn parse([ark, issuer, vek]: [&[u8]; 3]) -> Result<Self, ChainError> {
         let parse = |which, der| Certificate::parse(der).map_err(|error| ChainError { which, error });
-        let (ark, issuer) = (parse("ARK", &roots.ark)?, parse("ASK or ASVK", issuer)?);
-        let (certificate, is_vlek) = (parse("VEK", vek.der())?, matches!(vek, Vek::Vlek(_)));
-        Ok(Self { ark, issuer, facts: VekFacts::of(&certificate), vek: certificate, is_vlek })
+        let (ark, issuer) = (parse("ARK", ark)?, parse("ASK or ASVK", issuer)?);
+        let vek = parse("VEK", vek)?;
+        Ok(Self { facts: VekFacts::of(&vek), ark, issuer, vek })
     }
 
-    /// The first certificate whose names or constraints are not AMD's for this product.
-    pub(crate) fn misnamed(&self, product: Product) -> Option<&'static str> {
+    /// The first certificate whose names or constraints are not AMD's for this product and kind of VEK.
+    pub(crate) fn misnamed(&self, product: Product, kind: &Vek) -> Option<&'static str> {
         let product = product.amd_name();
-        let (issuer, vek) = if self.is_vlek {
-            (format!("SEV-VLEK-{product}"), "SEV-VLEK")
-        } else {
-            (format!("SEV-{product}"), "SEV-VCEK")
+        let (issuer, vek) = match kind {
+            Vek::Vcek(_) => (format!("SEV-{product}"), "SEV-VCEK"),
+            Vek::Vlek(_) => (format!("SEV-VLEK-{product}"), "SEV-VLEK"),
         };
-        let named =
-            |certificate: &Certificate<'_>, name: &str| certificate.subject_common_name() == Some(name);
+        let named = |certificate: &Certificate, name: &str| certificate.subject_common_name() == Some(name);
         if !named(&self.ark, &format!("ARK-{product}"))
             || !self.ark.names_issuer(&self.ark)
             || !self.ark.is_ca()

@@ -14,7 +14,6 @@ use crate::{
     roots::{RootSet, TrustRoots},
     tcb::Tcb,
     time::UnixTime,
-    vek::VekFacts,
 };
 
 /// The key that signed a report, by what the report says of it (AMD 56860, `SIGNING_KEY`).
@@ -101,8 +100,8 @@ impl TrustRoots {
     pub fn check_vcek(&self, id: &VcekId, der: &[u8], now: UnixTime) -> Result<(), Unfit> {
         let set = self.pinned(id.product)?;
         let vek = Vek::Vcek(der.to_vec());
-        let chain = Chain::parse(set, &set.ask, &vek).map_err(unfit)?;
-        if let Some(which) = chain.misnamed(id.product) {
+        let chain = self.memory.chain([&set.ark, &set.ask, der]).map_err(unfit)?;
+        if let Some(which) = chain.misnamed(id.product, &vek) {
             return Err(Unfit(format!(
                 "{which} has another name or constraint than AMD's for {}",
                 id.product
@@ -111,9 +110,9 @@ impl TrustRoots {
         if let Some(out) = chain.out_of_date(now) {
             return Err(Unfit(format!("{out}, not at {now}")));
         }
-        let signed = self.memory.recall(chain.der(), || chain.unsigned().map_or(Ok(()), Err));
+        let signed = self.memory.vouch(&chain, || chain.unsigned().map_or(Ok(()), Err));
         signed.map_err(|which| Unfit(format!("{which} is not signed by its issuer")))?;
-        is_for(id, &chain.vek)
+        is_for(id, &chain)
     }
 
     /// Whether `der` is the ASVK of `product`: the issuer of VLEKs, which is pinned.
@@ -142,12 +141,12 @@ impl TrustRoots {
 }
 
 /// What the certificate says of chip and TCB.
-fn is_for(id: &VcekId, vek: &Certificate<'_>) -> Result<(), Unfit> {
-    let facts = VekFacts::of(vek).map_err(unfit)?;
-    if !facts.is_of_line(id.product) || vek.p384_key().is_none() {
+fn is_for(id: &VcekId, chain: &Chain) -> Result<(), Unfit> {
+    let facts = chain.facts.as_ref().map_err(unfit)?;
+    if !facts.is_of_line(id.product) || chain.vek.p384_key().is_none() {
         return Err(Unfit(format!("not a P-384 key for {}", id.product)));
     }
-    if facts.hwid != Some(id.hwid.as_slice()) {
+    if facts.hwid.as_ref() != Some(&id.hwid) {
         return Err(Unfit("of another chip".to_owned()));
     }
     if facts.tcb != id.tcb {

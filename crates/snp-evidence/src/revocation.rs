@@ -49,8 +49,8 @@ impl<'a> RevocationList<'a> {
     }
 
     /// Whether `issuer` may sign lists and this one names it, byte for byte.
-    pub(crate) fn names_issuer(&self, issuer: &Certificate<'_>) -> bool {
-        self.x509.issuer().as_raw() == issuer.subject().as_raw() && issuer.may_sign_lists()
+    pub(crate) fn names_issuer(&self, issuer: &Certificate) -> bool {
+        issuer.is_called(self.x509.issuer()) && issuer.may_sign_lists()
     }
 
     /// The issuer's common name, for people.
@@ -59,7 +59,7 @@ impl<'a> RevocationList<'a> {
         name.and_then(|name| name.as_str().ok()).unwrap_or("nobody")
     }
 
-    pub(crate) fn is_signed_by(&self, issuer: &Certificate<'_>) -> bool {
+    pub(crate) fn is_signed_by(&self, issuer: &Certificate) -> bool {
         issuer.verifies(&self.signed)
     }
 

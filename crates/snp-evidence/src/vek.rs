@@ -1,11 +1,12 @@
 //! What AMD's key server writes into a VCEK or VLEK certificate (AMD 57230, certificate extensions).
 
-use x509_parser::prelude::X509Extension;
+use crate::{
+    certificate::{AmdExtension, Certificate},
+    product::Product,
+    tcb::Tcb,
+};
 
-use crate::{certificate::Certificate, product::Product, tcb::Tcb};
-
-/// 1.3.6.1.4.1.3704.1, AMD's arc, in DER.
-const AMD_ARC: &[u8] = &[0x2B, 0x06, 0x01, 0x04, 0x01, 0x9C, 0x78, 0x01];
+// Object ids below AMD's arc.
 
 const STRUCT_VERSION: &[u8] = &[1];
 const PRODUCT_NAME: &[u8] = &[2];
@@ -22,13 +23,13 @@ const CSP_ID: &[u8] = &[5];
 
 /// The certified facts about the key's chip or provider, and its TCB.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct VekFacts<'a> {
+pub(crate) struct VekFacts {
     /// With stepping in VCEKs ("Milan-B0"), without in VLEKs.
-    pub(crate) product_name: &'a str,
+    pub(crate) product_name: String,
     pub(crate) tcb: Tcb,
     /// Raw bytes, 64, or 8 on Turin; never DER inside.
-    pub(crate) hwid: Option<&'a [u8]>,
-    pub(crate) csp_id: Option<&'a str>,
+    pub(crate) hwid: Option<Vec<u8>>,
+    pub(crate) csp_id: Option<String>,
 }
 
 /// Why a VEK's extensions were refused.
@@ -44,9 +45,9 @@ pub(crate) enum VekError {
     Level,
 }
 
-impl<'a> VekFacts<'a> {
-    pub(crate) fn of(certificate: &Certificate<'a>) -> Result<Self, VekError> {
-        let amd = Amd(certificate.extensions());
+impl VekFacts {
+    pub(crate) fn of(certificate: &Certificate) -> Result<Self, VekError> {
+        let amd = Amd(certificate.amd_extensions());
         amd.check_structure()?;
         let tcb = Tcb {
             fmc: amd.value(FMC).map(|value| integer(value, "fmc")).transpose()?,
@@ -57,10 +58,10 @@ impl<'a> VekFacts<'a> {
         };
         let product_name = amd.value(PRODUCT_NAME).ok_or(VekError::Missing("product name"))?;
         Ok(Self {
-            product_name: ia5(product_name, "product name")?,
+            product_name: ia5(product_name, "product name")?.to_owned(),
             tcb,
-            hwid: amd.value(HWID),
-            csp_id: amd.value(CSP_ID).map(|value| ia5(value, "csp id")).transpose()?,
+            hwid: amd.value(HWID).map(<[u8]>::to_vec),
+            csp_id: amd.value(CSP_ID).map(|value| ia5(value, "csp id").map(str::to_owned)).transpose()?,
         })
     }
 
@@ -71,16 +72,11 @@ impl<'a> VekFacts<'a> {
     }
 }
 
-struct Amd<'c, 'a>(&'c [X509Extension<'a>]);
+struct Amd<'a>(&'a [AmdExtension]);
 
-impl<'a> Amd<'_, 'a> {
-    /// Object ids below AMD's arc, each with its value; none stands twice in a certificate of sound form.
-    fn all(&self) -> impl Iterator<Item = (&[u8], &'a [u8])> {
-        self.0.iter().filter_map(|ext| Some((ext.oid.as_bytes().strip_prefix(AMD_ARC)?, ext.value)))
-    }
-
+impl<'a> Amd<'a> {
     fn value(&self, id: &[u8]) -> Option<&'a [u8]> {
-        self.all().find(|(found, _)| *found == id).map(|(_, value)| value)
+        self.0.iter().find(|found| found.id == id).map(|found| found.value.as_slice())
     }
 
     fn integer(&self, id: &[u8], name: &'static str) -> Result<u8, VekError> {
@@ -93,10 +89,11 @@ impl<'a> Amd<'_, 'a> {
             0 | 1 => {}
             version => return Err(VekError::StructVersion(version)),
         }
-        let sound = |(id, value): (&[u8], &[u8])| {
+        let sound = |AmdExtension { id, value }: &AmdExtension| {
+            let id = id.as_slice();
             LEVELS.contains(&id) || (RESERVED.contains(&id) && integer(value, "reserved") == Ok(0))
         };
-        let mut levels = self.all().filter(|(id, _)| id.first() == Some(&3));
+        let mut levels = self.0.iter().filter(|found| found.id.first() == Some(&3));
         if levels.all(sound) { Ok(()) } else { Err(VekError::Level) }
     }
 }

@@ -4,7 +4,10 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::shell::{cargo, output, run, target, workspace};
+use crate::{
+    peers::{self, Peer},
+    shell::{cargo, output, progress, run, target, workspace},
+};
 
 /// Each is an example of that name in the crate beside it.
 const BENCHES: &[(&str, &str)] = &[("gate", E2E), ("stream", E2E), ("verify", "snp-evidence")];
@@ -21,8 +24,25 @@ pub(crate) fn run_named(name: &str) -> Result<()> {
     if *package == E2E {
         run(&mut cargo(&["build", "--locked", "--release", "--package", "dev-stack", "--bins"]))?;
     }
+    let peers = if name == "verify" { verifiers()? } else { Vec::new() };
     let example = ["run", "--locked", "--release", "--package", package, "--example", name, "--"];
-    run(cargo(&example).arg(commit()?).arg(file))
+    run(cargo(&example).arg(commit()?).arg(file).args(peers))
+}
+
+/// What stands beside our verifier, as NAME=PROGRAM; a line on stderr for each that this machine cannot have.
+fn verifiers() -> Result<Vec<String>> {
+    run(&mut cargo(&["build", "--locked", "--release", "--package", "cube-cli", "--bins"]))?;
+    let cube = target()?.join("release").join("cube");
+    let mut programs = vec![format!("cube={}", cube.display())];
+    let names = ["sev-openssl", "sev-nossl", "snpguest"];
+    let found = [peers::sev(names[0])?, peers::sev(names[1])?, peers::snpguest()?];
+    for (name, peer) in names.iter().zip(found) {
+        match peer {
+            Peer::At(program) => programs.push(format!("{name}={}", program.display())),
+            Peer::Missing(why) => progress(&format!("{name} is not measured: {why}")),
+        }
+    }
+    Ok(programs)
 }
 
 /// What is measured, marked where the tree differs from it.

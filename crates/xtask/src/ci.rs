@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     backend,
-    shell::{cargo, progress, python, run, workspace},
+    shell::{APART, apart, cargo, progress, python, run, workspace},
     tidy,
 };
 
@@ -28,6 +28,9 @@ pub(crate) fn test() -> Result<()> {
 /// What `.ci/run` runs, cheapest first.
 pub(crate) fn ci() -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    for folder in APART {
+        run(&mut apart(folder, &["fmt", "--all", "--check"]))?;
+    }
     tidy::run()?;
     codegen(&["--check"])?;
     interfaces()?;

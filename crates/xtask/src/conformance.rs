@@ -5,7 +5,9 @@
 //! breaks off, says nothing or repeats itself has failed, whatever its cases say. Those of the verifier
 //! have too many cases for that; they write and judge them themselves.
 
+mod fuzz;
 mod grpcurl;
+mod snp_peers;
 
 use std::{
     collections::BTreeSet,
@@ -24,8 +26,11 @@ use crate::shell::{cargo, run, target};
 type Driver = fn() -> Result<Command>;
 
 const RUNS: &[(&str, Driver)] = &[("grpcurl", grpcurl::driver)];
-/// Examples of the verifier.
-const OF_THE_VERIFIER: &[&str] = &["fuzz", "mutants"];
+/// Examples of the verifiers by their packages, which write their cases themselves: there are too many to print each.
+const OF_THE_VERIFIERS: &[(&str, &[(&str, &str)])] = &[
+    ("fuzz", &[("snp-evidence", "fuzz")]),
+    ("mutants", &[("snp-evidence", "mutants"), ("azure-vtpm", "azure-mutants")]),
+];
 
 /// How a case was shown: against the real thing, against a recording of it, or within one of our crates.
 const KINDS: &[&str] = &["real:", "fixture:", "unit:"];
@@ -48,24 +53,52 @@ enum Outcome {
     Skip,
 }
 
-/// Drives one run; an error where a case failed or none passed.
-pub(crate) fn run_named(name: &str) -> Result<()> {
-    if OF_THE_VERIFIER.contains(&name) {
-        return of_the_verifier(name);
-    }
-    let Some((_, driver)) = RUNS.iter().find(|(known, _)| *known == name) else {
-        let known: Vec<_> =
-            RUNS.iter().map(|(known, _)| *known).chain(OF_THE_VERIFIER.iter().copied()).collect();
-        bail!("no conformance run {name:?}; there is: {}", known.join(", "));
+/// Drives one run; an error where a case failed or none passed. `seconds` is for each target of `fuzz`.
+pub(crate) fn run_named(name: &str, seconds: u64) -> Result<()> {
+    let driver = RUNS.iter().find(|(known, _)| *known == name).map(|(_, driver)| driver);
+    let verifiers = OF_THE_VERIFIERS.iter().find(|(known, _)| *known == name).map(|(_, examples)| examples);
+    let mut cases = match (driver, verifiers) {
+        (Some(driver), _) => collect(name, driver()?)?,
+        (None, Some(examples)) => examples.iter().map(by_example).collect::<Result<Vec<_>>>()?.concat(),
+        (None, None) if name == snp_peers::NAME => snp_peers::run()?,
+        (None, None) => bail!("no conformance run {name:?}; there is: {}", known().join(", ")),
     };
-    let cases = collect(name, driver()?)?;
+    if name == "fuzz" {
+        cases.extend(fuzz::targets(seconds)?);
+    }
     save(name, &cases)?;
     judge(name, &cases)
 }
 
-fn of_the_verifier(name: &str) -> Result<()> {
-    let example = ["run", "--locked", "--release", "--package", "snp-evidence", "--example", name, "--"];
-    run(cargo(&example).arg(file(name)?))
+fn known() -> Vec<&'static str> {
+    let of_the_verifiers = OF_THE_VERIFIERS.iter().map(|(name, _)| *name);
+    RUNS.iter().map(|(name, _)| *name).chain(of_the_verifiers).chain([snp_peers::NAME]).collect()
+}
+
+#[derive(Deserialize)]
+struct Written {
+    cases: Vec<Case>,
+}
+
+/// The cases that an example wrote into the file that it was given.
+fn by_example((package, name): &(&str, &str)) -> Result<Vec<Case>> {
+    let part = file(&format!("{name}-cases"))?;
+    if part.exists() {
+        fs::remove_file(&part)?;
+    }
+    let example = ["run", "--locked", "--release", "--package", package, "--example", name, "--"];
+    let ended = run(cargo(&example).arg(&part));
+    let Ok(written) = fs::read(&part) else {
+        ended?;
+        bail!("the example {name} of {package} wrote no cases");
+    };
+    let Written { cases } = serde_json::from_slice(&written).with_context(|| part.display().to_string())?;
+    fs::remove_file(&part)?;
+    // It ends badly where a case failed; otherwise it broke off.
+    if !cases.iter().any(|case| case.result == Outcome::Fail) {
+        ended?;
+    }
+    Ok(cases)
 }
 
 /// The driver's cases as they come, and one of ours where it did not end as it should.
@@ -199,8 +232,7 @@ mod tests {
 
     #[test]
     fn a_run_that_is_not_there_is_named_with_those_that_are() {
-        let error = run_named("absent").unwrap_err().to_string();
-        let names = RUNS.iter().map(|(name, _)| name).chain(OF_THE_VERIFIER);
-        assert!(names.into_iter().all(|name| error.contains(name)), "{error}");
+        let error = run_named("absent", 1).unwrap_err().to_string();
+        assert!(known().iter().all(|name| error.contains(name)), "{error}");
     }
 }

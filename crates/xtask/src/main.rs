@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod conformance;
 mod demo;
+mod peers;
 mod shell;
 mod tidy;
 
@@ -32,8 +33,11 @@ enum Command {
     },
     /// A run against something we did not write, which is installed first, or against damage and forgeries.
     Conformance {
-        /// Which one: fuzz, grpcurl or mutants.
+        /// Which one: fuzz, grpcurl, mutants or snp-peers.
         name: String,
+        /// Of fuzz: how long each of its targets runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
     },
     /// Renews what is generated: Rust from the .proto files, documents and samples from the code.
     Codegen {
@@ -51,7 +55,7 @@ fn main() -> ExitCode {
         Command::Test => ci::test(),
         Command::Ci => ci::ci(),
         Command::Bench { name } => bench::run_named(&name),
-        Command::Conformance { name } => conformance::run_named(&name),
+        Command::Conformance { name, seconds } => conformance::run_named(&name, seconds),
         Command::Codegen { baseline } => ci::renew(baseline),
         Command::Tidy => tidy::run(),
     };

@@ -30,6 +30,23 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// Workspaces of their own, each with its own lock: what they are built with must not reach what is shipped.
+pub(crate) const APART: &[&str] = &["conformance/snp-peers", "fuzz"];
+
+/// cargo, in one of [`APART`].
+pub(crate) fn apart(folder: &str, arguments: &[&str]) -> Command {
+    let mut command = cargo(arguments);
+    command.current_dir(workspace().join(folder));
+    command
+}
+
+/// Whether a program can be started.
+pub(crate) fn is_there(program: &str) -> bool {
+    let mut version = Command::new(program);
+    version.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok()
+}
+
 /// Runs `command` to its end; an error names it and how it ended.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = shown(command);

@@ -1,9 +1,12 @@
 //! What is changed: real and simulated evidence that is accepted as it stands.
 
+use std::{fs, path::Path};
+
 use snp_evidence::{
     Bundle, Challenge, Endorsements, Evidence, Policy, TrustRoots, UnixTime, Vek, appraise, examine,
 };
 use snp_simulator::SecureProcessor;
+use x509_parser::pem::Pem;
 
 use crate::{
     support,
@@ -29,23 +32,40 @@ impl Subject {
     }
 }
 
-/// Every captured report that is accepted at its date, with the list of that day where there is one. Its own
-/// certificates come along, since each of them may be changed.
+/// Every captured report that is accepted at its date, also with its VEK's other certificate where there are two, and
+/// each of AMD's lists in its time.
 pub(crate) fn real() -> Vec<Subject> {
     let (Some(folder), Some(all)) = (support::captured(), support::recorded()) else { return Vec::new() };
     let roots = TrustRoots::amd().remembering(256);
-    let subject = |id: String, now: UnixTime| {
-        let mut evidence = support::load(&folder.join(&id));
-        let product = id.split('-').next().unwrap_or_default();
-        let list = folder.join("amd-ca").join(format!("{product}-20260819.crl"));
-        let in_time = now == support::at("2026-09-01T00:00:00Z");
-        evidence.endorsements.crl = std::fs::read(list).ok().filter(|_| in_time);
-        let crl = if in_time { "\"require\"" } else { "{ off = \"no list of that day\" }" };
-        let policy = support::edited("cryptographic.toml", &[("crl", crl)]);
-        Subject { id: format!("real:{id}"), evidence, roots: roots.clone(), policy, now }
-    };
-    let all = all.into_iter().map(|entry| subject(entry.id, entry.verify_at));
-    all.filter(|subject| subject.accepts(&subject.evidence)).collect()
+    let subject = |id: &str, now: UnixTime, list: &str| captured(&folder, &roots, id, now, list);
+    let lists_day = support::at("2026-09-01T00:00:00Z");
+    let mut subjects = vec![subject("genoa-v2-vcek-oak", support::at("2025-01-01T00:00:00Z"), "20241023")];
+    for entry in all {
+        let list = if entry.verify_at == lists_day { "20260819" } else { "of no such day" };
+        subjects.push(subject(&entry.id, entry.verify_at, list));
+        if let Ok(vek) = fs::read(folder.join(&entry.id).join("vcek-alt.der")) {
+            let mut other = subject(&entry.id, entry.verify_at, list);
+            other.evidence.endorsements.vek = Some(Vek::Vcek(vek));
+            subjects.push(Subject { id: format!("{}:vcek-alt", other.id), ..other });
+        }
+    }
+    subjects.retain(|subject| subject.accepts(&subject.evidence));
+    subjects
+}
+
+/// A captured report with the certificates that were published with it, its product's ASVK, and a list if there is one.
+fn captured(folder: &Path, roots: &TrustRoots, id: &str, now: UnixTime, list: &str) -> Subject {
+    let mut evidence = support::load(&folder.join(id));
+    let product = id.split('-').next().unwrap_or_default();
+    let authorities = folder.join("amd-ca");
+    let asvk = fs::read(authorities.join(format!("{product}-asvk.pem"))).ok();
+    let der = |pem: Vec<u8>| Some(Pem::iter_from_buffer(&pem).next()?.ok()?.contents);
+    let Endorsements { asvk: issuer, crl, .. } = &mut evidence.endorsements;
+    *issuer = issuer.take().or_else(|| asvk.and_then(der));
+    *crl = fs::read(authorities.join(format!("{product}-{list}.crl"))).ok();
+    let rule = if crl.is_some() { "\"require\"" } else { "{ off = \"no list of that day\" }" };
+    let policy = support::edited("cryptographic.toml", &[("crl", rule)]);
+    Subject { id: format!("real:{id}"), evidence, roots: roots.clone(), policy, now }
 }
 
 /// One simulated machine, under a policy with every rule on.

@@ -113,7 +113,7 @@ pub(super) fn chain_form(s: &Subject<'_>) -> Judged {
 
 pub(super) fn chain_names(s: &Subject<'_>) -> Judged {
     let product = s.product()?;
-    let misnamed = s.chain()?.misnamed(product);
+    let misnamed = s.chain()?.misnamed(product, s.vek()?);
     let expected = format!("AMD's names and constraints for {product}");
     let observed =
         misnamed.map_or_else(|| expected.clone(), |which| format!("another name or constraint: {which}"));
@@ -130,7 +130,7 @@ pub(super) fn chain_dates(s: &Subject<'_>) -> Judged {
 
 pub(super) fn chain_signatures(s: &Subject<'_>) -> Judged {
     let chain = s.chain()?;
-    let signed = s.roots.memory.recall(chain.der(), || chain.unsigned().map_or(Ok(()), Err));
+    let signed = s.roots.memory.vouch(chain, || chain.unsigned().map_or(Ok(()), Err));
     let expected = "ARK, its issuer certificate and the VEK signed";
     Ok(match signed {
         Ok(()) => Finding::of(true, "3 valid", expected),
@@ -166,14 +166,14 @@ pub(super) fn vek_hwid(s: &Subject<'_>) -> Judged {
     let chip = report.chip_id_of(product);
     match s.vek()? {
         Vek::Vcek(_) => {
-            let met = facts.hwid == Some(chip) && facts.csp_id.is_none();
-            let observed = facts.hwid.map_or_else(|| "no HWID".to_owned(), hex);
+            let met = facts.hwid.as_deref() == Some(chip) && facts.csp_id.is_none();
+            let observed = facts.hwid.as_ref().map_or_else(|| "no HWID".to_owned(), hex);
             let masked = if chip.iter().all(|byte| *byte == 0) { ", masked by the host," } else { "" };
             Ok(Finding::of(met, observed, format!("chip {}{masked} and no provider", hex(chip))))
         }
         Vek::Vlek(_) => {
             let met = facts.hwid.is_none() && facts.csp_id.is_some();
-            let observed = facts.csp_id.unwrap_or("no provider");
+            let observed = facts.csp_id.as_deref().unwrap_or("no provider");
             Ok(Finding::of(met, observed, "a provider and no chip"))
         }
     }

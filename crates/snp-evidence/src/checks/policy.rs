@@ -201,7 +201,7 @@ pub(super) fn vlek_csp(s: &Subject<'_>) -> Judged {
     if matches!(s.vek()?, Vek::Vcek(_)) {
         return Ok(Finding::not_required("VCEK", "the chip's own key signed"));
     }
-    let provider = s.facts()?.csp_id.unwrap_or_default().to_owned();
+    let provider = s.facts()?.csp_id.clone().unwrap_or_default();
     s.policy.vlek_csp.judge(&provider, |allowed| allowed.has(&provider))
 }
 

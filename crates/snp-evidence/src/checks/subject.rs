@@ -1,6 +1,8 @@
 //! What the checks look at: everything parsed once, but a VEK that a report of version 2 leaves its product to twice;
 //! nothing judged.
 
+use std::sync::Arc;
+
 use crate::{
     bundle::Bundle,
     chain::{self, Chain, ChainError},
@@ -32,7 +34,7 @@ pub(crate) struct Subject<'a> {
     /// `None` for a processor that we do not know.
     pub(crate) product: Result<Option<Product>, Unjudged>,
     /// Or the check that told what is missing for it.
-    pub(crate) chain: Result<Result<Chain<'a>, ChainError>, Unjudged>,
+    pub(crate) chain: Result<Result<Arc<Chain>, ChainError>, Unjudged>,
     /// `None` where the policy asks for no list, or none came along.
     pub(crate) list: Option<Result<RevocationList<'a>, FormError>>,
     pub(crate) bundle: Option<BundlePart<'a>>,
@@ -93,7 +95,7 @@ impl<'a> Subject<'a> {
         vek_of(self.evidence)
     }
 
-    pub(crate) fn chain(&self) -> Result<&Chain<'a>, Unjudged> {
+    pub(crate) fn chain(&self) -> Result<&Arc<Chain>, Unjudged> {
         match &self.chain {
             Ok(Ok(chain)) => Ok(chain),
             Ok(Err(_)) => Err(Unjudged("chain.form")),
@@ -102,7 +104,7 @@ impl<'a> Subject<'a> {
     }
 
     /// What the VEK says.
-    pub(crate) fn facts(&self) -> Result<&VekFacts<'a>, Unjudged> {
+    pub(crate) fn facts(&self) -> Result<&VekFacts, Unjudged> {
         self.chain()?.facts.as_ref().map_err(|_| Unjudged("vek.form"))
     }
 
@@ -156,18 +158,18 @@ fn vek_of(evidence: &Evidence) -> Result<&Vek, Unjudged> {
     evidence.endorsements.vek.as_ref().ok_or(Unjudged("collateral.vek"))
 }
 
-fn chain_of<'a>(
-    evidence: &'a Evidence,
-    roots: &'a TrustRoots,
+fn chain_of(
+    evidence: &Evidence,
+    roots: &TrustRoots,
     product: Product,
-) -> Result<Result<Chain<'a>, ChainError>, Unjudged> {
-    let roots = roots.of(product).ok_or(Unjudged("chain.pinned_root"))?;
+) -> Result<Result<Arc<Chain>, ChainError>, Unjudged> {
+    let set = roots.of(product).ok_or(Unjudged("chain.pinned_root"))?;
     let vek = vek_of(evidence)?;
     let issuer = match vek {
-        Vek::Vcek(_) => &roots.ask,
+        Vek::Vcek(_) => &set.ask,
         Vek::Vlek(_) => evidence.endorsements.asvk.as_ref().ok_or(Unjudged("collateral.asvk"))?,
     };
-    Ok(Chain::parse(roots, issuer, vek))
+    Ok(roots.memory.chain([set.ark.as_slice(), issuer, vek.der()]))
 }
 
 /// A list that the policy does not ask for costs nothing.

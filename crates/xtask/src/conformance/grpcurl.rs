@@ -16,7 +16,7 @@ const VERSION: &str = "1.9.4";
 
 /// `crates/e2e/examples/grpcurl.rs`, with the programs that it starts and the two that it drives.
 pub(super) fn driver() -> Result<Command> {
-    let bin = python("grpcurl", PACKAGES)?;
+    let bin = tools()?;
     let newest = newest(&bin)?;
     // In one build: apart, each would resolve the features of what they share anew.
     let packages = ["--package", "dev-stack", "--package", "cube-cli", "--package", "e2e"];
@@ -24,6 +24,11 @@ pub(super) fn driver() -> Result<Command> {
     let mut driver = Command::new(target()?.join("debug/examples/grpcurl"));
     driver.arg(newest).arg(bin.join("grpcurl"));
     Ok(driver)
+}
+
+/// Where both are, and the Go toolchain.
+pub(super) fn tools() -> Result<PathBuf> {
+    python("grpcurl", PACKAGES)
 }
 
 /// Built from the Go module proxy, once; nothing but the program is kept.

@@ -1,10 +1,10 @@
 //! The crates that a build really uses, on any target.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command};
 
 use anyhow::Result;
 
-use crate::shell::{cargo, output};
+use crate::shell::{APART, apart, cargo, output};
 
 /// Another TLS stack, another crypto provider.
 const BANNED: &[&str] = &["native-tls", "openssl", "openssl-sys", "ring"];
@@ -25,12 +25,27 @@ const LICENCES: &[&str] = &[
     "Zlib",
 ];
 /// Crates under another licence, each with its reason in docs/dependencies.md.
-const LICENCE_EXCEPTIONS: &[&str] = &["option-ext", "webpki-roots"];
+const LICENCE_EXCEPTIONS: &[&str] = &["libfuzzer-sys", "option-ext", "webpki-roots"];
 
-/// Findings about crates outside the workspace: bans and licences.
+/// Findings about crates outside the workspace: bans and licences. The peers that we compare ourselves with bring what
+/// they bring; their licences count all the same.
 pub(super) fn check() -> Result<Vec<String>> {
-    let tree = ["tree", "--locked", "--workspace", "--edges", "all", "--target", "all", "--prefix", "none"];
-    let text = String::from_utf8(output(cargo(&tree).args(["--format", "{p}|{l}"]))?)?;
+    let mut findings = check_tree(cargo(TREE))?;
+    for folder in APART {
+        let found = check_tree(apart(folder, TREE))?;
+        let peers = folder.ends_with("peers");
+        let found = found.into_iter().filter(|finding| !(peers && finding.ends_with(BANNED_FINDING)));
+        findings.extend(found.map(|finding| format!("{folder}: {finding}")));
+    }
+    Ok(findings)
+}
+
+const TREE: &[&str] =
+    &["tree", "--locked", "--workspace", "--edges", "all", "--target", "all", "--prefix", "none"];
+const BANNED_FINDING: &str = "is banned";
+
+fn check_tree(mut tree: Command) -> Result<Vec<String>> {
+    let text = String::from_utf8(output(tree.args(["--format", "{p}|{l}"]))?)?;
     Ok(crates(&text).into_iter().filter_map(|(name, licence)| finding(name, licence)).collect())
 }
 
@@ -43,7 +58,7 @@ fn crates(tree: &str) -> BTreeSet<(&str, &str)> {
 
 fn finding(name: &str, licence: &str) -> Option<String> {
     if BANNED.contains(&name) {
-        return Some(format!("crate {name} is banned"));
+        return Some(format!("crate {name} {BANNED_FINDING}"));
     }
     let known = LICENCE_EXCEPTIONS.contains(&name) || permits(licence);
     (!known).then(|| format!("{name} is under {licence:?}, which is not on the list"))

@@ -1,9 +1,11 @@
 //! What verification costs beyond its cryptography: `cargo xtask bench verify`.
 //!
 //! `verify` on simulated evidence: with a cold chain against the bare aws-lc-rs operations that it executes on the
-//! same bytes, and with a remembered chain against the one signature that is then left. All run in every round, in turn
-//! one before the other, and medians are compared.
+//! same bytes, and with a remembered chain against the one signature that is then left. Beside it other verifiers on
+//! the same bytes, and whole processes. All run in every round, in turn one before the other, and medians are compared.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
+
+mod peers;
 
 use std::{collections::BTreeMap, env, error::Error, fs, hint::black_box, path::Path, time::Instant};
 
@@ -21,6 +23,8 @@ use snp_evidence::{
 use snp_simulator::{ChipSpec, Guest, Product, SimulatedRoot};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use peers::{Peers, Program};
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const NOW: UnixTime = UnixTime(1_790_000_000);
@@ -33,26 +37,44 @@ const SLOT: usize = 72;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [commit, file] = arguments.as_slice() else {
-        return Err("usage: verify COMMIT FILE; `cargo xtask bench verify` gives both".into());
+    let [commit, file, programs @ ..] = arguments.as_slice() else {
+        return Err("usage: verify COMMIT FILE [NAME=PROGRAM…]; `cargo xtask bench verify` gives them".into());
     };
-    let rows = measure(&Subject::new()?)?;
-    let of = |name| rows.iter().find(|(row, _)| *row == name).map(|(_, micros)| micros).ok_or("not measured");
-    let ratios = [("cold_vs_primitives", of(COLD)? / of(BARE)?), ("warm_vs_p384", of(WARM)? / of(P384)?)];
+    let programs = programs.iter().map(|text| Program::parse(text)).collect::<Outcome<Vec<_>>>()?;
+    let folder = Path::new(file).with_extension("evidence");
+    let subject = Subject::new()?;
+    subject.write(&folder)?;
+    let rows = measure(&subject, Peers::start(&programs, &folder)?)?;
+    let ratios = ratios(&rows);
     for (name, micros) in &rows {
         println!("{name:50} {micros:10.1} µs");
     }
-    for (name, ratio) in ratios {
+    for (name, ratio) in &ratios {
         println!("{name:50} {ratio:10.3}");
     }
     let report = json!({
         "bench": "verify",
         "commit": commit,
         "rows": rows.iter().map(|(name, micros)| row(name, *micros)).collect::<Vec<_>>(),
-        "ratios": ratios.into_iter().collect::<BTreeMap<_, _>>(),
+        "ratios": ratios,
     });
-    fs::create_dir_all(Path::new(file).parent().unwrap_or(Path::new(".")))?;
     Ok(fs::write(file, serde_json::to_string_pretty(&report)?)?)
+}
+
+/// Those of which both sides were measured. Of crate `sev` the faster backend counts.
+fn ratios(rows: &[(&'static str, f64)]) -> BTreeMap<&'static str, f64> {
+    let of = |name| rows.iter().find(|(row, _)| *row == name).map(|(_, micros)| *micros);
+    let sev = [of(peers::SEV_OPENSSL), of(peers::SEV_NOSSL)].into_iter().flatten().min_by(f64::total_cmp);
+    let snpguest = of(peers::SNPGUEST_REPORT);
+    let both = snpguest.zip(of(peers::SNPGUEST_CHAIN)).map(|(report, chain)| report + chain);
+    let ratios = [
+        ("cold_vs_primitives", of(COLD), of(BARE)),
+        ("warm_vs_p384", of(WARM), of(P384)),
+        ("sev_vs_cold", sev, of(COLD)),
+        ("snpguest_process_vs_ours", both, of(peers::CUBE)),
+        ("snpguest_report_only_process_vs_ours", snpguest, of(peers::CUBE)),
+    ];
+    ratios.into_iter().filter_map(|(name, above, below)| Some((name, above? / below?))).collect()
 }
 
 fn row(name: &str, micros: f64) -> Value {
@@ -65,7 +87,7 @@ const BARE: &str = "its operations, bare";
 const P384: &str = "ECDSA P-384 SHA-384: report by VCEK";
 
 /// Medians in microseconds: `verify` in both ways, its operations together, then each operation.
-fn measure(subject: &Subject) -> Outcome<Vec<(&'static str, f64)>> {
+fn measure(subject: &Subject, mut peers: Peers) -> Outcome<Vec<(&'static str, f64)>> {
     let operations = subject.operations()?;
     let warm_roots = subject.roots.clone().remembering(1);
     let (mut cold, mut warm, mut bare) = (Vec::new(), Vec::new(), Vec::new());
@@ -86,13 +108,15 @@ fn measure(subject: &Subject) -> Outcome<Vec<(&'static str, f64)>> {
             times.push(time);
         }
         bare.push(together);
+        peers.run(round)?;
         if round % 2 == 1 {
             both(&mut cold, &mut warm)?;
         }
     }
     let totals = [(COLD, cold), (WARM, warm), (BARE, bare)];
     let named = operations.iter().map(Operation::name).zip(each);
-    Ok(totals.into_iter().chain(named).map(|(name, times)| (name, median(times))).collect())
+    let ours = totals.into_iter().chain(named).map(|(name, times)| (name, median(times)));
+    Ok(ours.chain(peers.medians()).collect())
 }
 
 fn micros(work: impl FnOnce() -> Outcome<()>) -> Outcome<f64> {
@@ -101,14 +125,19 @@ fn micros(work: impl FnOnce() -> Outcome<()>) -> Outcome<f64> {
     Ok(started.elapsed().as_secs_f64() * 1e6)
 }
 
+/// Of what comes after the warm-up.
 fn median(mut times: Vec<f64>) -> f64 {
-    let mut measured = times.split_off(WARM_UP);
-    measured.sort_by(f64::total_cmp);
-    measured.get(measured.len() / 2).copied().unwrap_or_default()
+    middle(times.split_off(WARM_UP))
+}
+
+fn middle(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 /// Evidence and all that it is judged by.
 struct Subject {
+    root: SimulatedRoot,
     evidence: Evidence,
     roots: TrustRoots,
     policy: Policy,
@@ -124,7 +153,9 @@ enum Operation {
 impl Subject {
     fn new() -> Outcome<Self> {
         let root = SimulatedRoot::generate(Product::Genoa, NOW.0 - 60)?;
-        let chip = root.make_processor(&ChipSpec::random(Product::Genoa)?)?;
+        // snpguest takes an id that begins with 2 or 4 for DER.
+        let chip = ChipSpec { chip_id: [0x77; 64], ..ChipSpec::random(Product::Genoa)? };
+        let chip = root.make_processor(&chip)?;
         let tree = Root::from_path(&[1; 48], 1, 0, &[]).ok_or("no tree")?;
         let expected = ReportData::compute(Purpose::Fresh, &tree, b"manifest", b"claims");
         let endorsements = Endorsements {
@@ -137,9 +168,30 @@ impl Subject {
         Ok(Self {
             evidence: Evidence { format: EvidenceFormat::SimulatedAmdSevSnp, report, endorsements },
             roots: TrustRoots::simulated(root.root_pem().as_bytes())?,
-            policy: Policy::parse(include_bytes!("../../../conformance/policies/strict.toml"))?,
+            policy: Policy::parse(include_bytes!("../../../../conformance/policies/strict.toml"))?,
             expected,
+            root,
         })
+    }
+
+    /// As files, for the others.
+    fn write(&self, folder: &Path) -> Outcome<()> {
+        fs::create_dir_all(folder)?;
+        let pem = self.root.root_pem();
+        let blocks: Vec<_> = pem.split_inclusive("-----END CERTIFICATE-----\n").collect();
+        let [ark, ask, _asvk] = blocks[..] else { return Err("not three certificates".into()) };
+        let vek = self.evidence.endorsements.vek.as_ref().map(Vek::der).unwrap_or_default();
+        for (name, bytes) in [
+            ("report.bin", self.evidence.report.as_slice()),
+            ("vcek.der", vek),
+            ("ark.pem", ark.as_bytes()),
+            ("ask.pem", ask.as_bytes()),
+            ("root.pem", pem.as_bytes()),
+            ("policy.toml", include_bytes!("../../../../conformance/policies/strict.toml")),
+        ] {
+            fs::write(folder.join(name), bytes)?;
+        }
+        Ok(())
     }
 
     fn verify(&self, roots: &TrustRoots) -> Outcome<()> {

@@ -5,11 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use azure_vtpm::{AzureEvidence, Nonce, Refusal, VerifiedQuote, appraise};
 use serde_json::Value;
 use snp_evidence::{Endorsements, Policy, TrustRoots, UnixTime, Vek};
 use x509_parser::pem::Pem;
-
-use crate::{AzureEvidence, Nonce, Refusal, VerifiedQuote, appraise};
 
 /// Every captured Azure SNP guest, if the evidence lies beside the workspace.
 fn vectors() -> Vec<(PathBuf, Value)> {

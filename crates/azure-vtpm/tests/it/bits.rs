@@ -1,9 +1,9 @@
 //! No single bit of accepted evidence may change without refusal.
 
+use azure_vtpm::{AzureEvidence, Nonce, appraise};
 use snp_evidence::Policy;
 
-use super::world::{Case, NONCE, NOW, roots};
-use crate::{AzureEvidence, Nonce, appraise};
+use crate::world::{Case, NONCE, NOW, roots};
 
 type Part = fn(&mut AzureEvidence) -> &mut Vec<u8>;
 

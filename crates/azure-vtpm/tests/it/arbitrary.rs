@@ -2,11 +2,11 @@
 
 use std::sync::LazyLock;
 
+use azure_vtpm::{AzureEvidence, Nonce, appraise, snp_report};
 use proptest::{collection::vec, prelude::*};
 use snp_evidence::{Endorsements, Policy, TrustRoots};
 
-use super::world::{Case, NONCE, NOW, roots};
-use crate::{AzureEvidence, Nonce, appraise, hcl::HclReport};
+use crate::world::{Case, NONCE, NOW, roots};
 
 struct Genuine {
     evidence: AzureEvidence,
@@ -29,10 +29,17 @@ fn accepted(evidence: &AzureEvidence) -> bool {
 /// Header versions 1 and 2, more zeros at the end and a copy left out mean the same.
 fn says_the_same(evidence: &AzureEvidence) -> bool {
     let parts = |evidence: &AzureEvidence| {
-        let hcl = HclReport::parse(&evidence.hcl_report).ok()?;
-        Some((hcl.snp_report.to_vec(), hcl.runtime_data.to_vec(), evidence.quote.clone()))
+        let report = snp_report(&evidence.hcl_report)?.to_vec();
+        Some((report, runtime_data(&evidence.hcl_report)?.to_vec(), evidence.quote.clone()))
     };
     parts(evidence).is_some_and(|own| Some(own) == parts(&GENUINE.evidence))
+}
+
+/// Where version 1 and 2 of the data have it, read without the verifier.
+fn runtime_data(hcl_report: &[u8]) -> Option<&[u8]> {
+    let word = |at: usize| Some(u32::from_le_bytes(hcl_report.get(at..at + 4)?.try_into().unwrap()) as usize);
+    let start = if word(0x4C4)? == 2 { 0x4D8 } else { 0x4D4 };
+    hcl_report.get(start..start + word(0x4D0)?)
 }
 
 /// A few bytes written over a genuine value, and perhaps its end cut off.

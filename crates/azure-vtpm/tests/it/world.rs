@@ -8,56 +8,55 @@ use aws_lc_rs::{
     rsa::{KeyPair, KeySize},
     signature::{KeyPair as _, RSA_PKCS1_SHA256},
 };
+use azure_vtpm::{AzureEvidence, Nonce, Refusal, VerifiedQuote, appraise};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use snp_evidence::{Endorsements, Policy, TrustRoots, UnixTime, Vek};
 use snp_simulator::{ChipSpec, Guest, Product, SecureProcessor, SimulatedRoot};
 
-use crate::{AzureEvidence, Nonce, Refusal, VerifiedQuote, appraise};
-
 /// The moment in which these tests happen.
-pub(super) const NOW: UnixTime = UnixTime(1_790_000_000);
-pub(super) const NONCE: &[u8] = b"a challenge of our own";
+pub(crate) const NOW: UnixTime = UnixTime(1_790_000_000);
+pub(crate) const NONCE: &[u8] = b"a challenge of our own";
 
 /// RSA keys take seconds to make, so all tests share them.
 static ROOT: LazyLock<SimulatedRoot> =
     LazyLock::new(|| SimulatedRoot::generate(Product::Genoa, NOW.0 - 60).unwrap());
-static CHIP: LazyLock<SecureProcessor> =
+pub(crate) static CHIP: LazyLock<SecureProcessor> =
     LazyLock::new(|| ROOT.make_processor(&ChipSpec::random(Product::Genoa).unwrap()).unwrap());
-static AK: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).unwrap());
+pub(crate) static AK: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).unwrap());
 static OTHER_AK: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).unwrap());
 
-pub(super) fn roots() -> TrustRoots {
+pub(crate) fn roots() -> TrustRoots {
     TrustRoots::simulated(ROOT.root_pem().as_bytes()).unwrap()
 }
 
 /// What the paravisor, the vTPM and the verifier each hold; the default is accepted.
-pub(super) struct Case {
-    pub(super) guest: Guest,
-    pub(super) runtime_data: Value,
+pub(crate) struct Case {
+    pub(crate) guest: Guest,
+    pub(crate) runtime_data: Value,
     /// Last touch to the runtime data's text, before it is hashed.
-    pub(super) json: fn(String) -> String,
+    pub(crate) json: fn(String) -> String,
     /// Last touch to what is hashed, so that the report commits to something else.
-    pub(super) vouched: fn(&mut Vec<u8>),
-    pub(super) data_version: u32,
+    pub(crate) vouched: fn(&mut Vec<u8>),
+    pub(crate) data_version: u32,
     /// Last touch to the paravisor's report.
-    pub(super) hcl: fn(&mut Vec<u8>),
-    pub(super) magic: u32,
-    pub(super) kind: u16,
-    pub(super) extra_data: Vec<u8>,
+    pub(crate) hcl: fn(&mut Vec<u8>),
+    pub(crate) magic: u32,
+    pub(crate) kind: u16,
+    pub(crate) extra_data: Vec<u8>,
     /// Bank and bit map.
-    pub(super) selections: Vec<(u16, Vec<u8>)>,
+    pub(crate) selections: Vec<(u16, Vec<u8>)>,
     /// Last touch to the quote, before it is signed.
-    pub(super) quote: fn(&mut Vec<u8>),
-    pub(super) signer: &'static LazyLock<KeyPair>,
+    pub(crate) quote: fn(&mut Vec<u8>),
+    pub(crate) signer: &'static LazyLock<KeyPair>,
     /// Last touch to the evidence.
-    pub(super) evidence: fn(&mut AzureEvidence),
-    pub(super) nonce: Vec<u8>,
-    pub(super) policy: String,
+    pub(crate) evidence: fn(&mut AzureEvidence),
+    pub(crate) nonce: Vec<u8>,
+    pub(crate) policy: String,
 }
 
 impl Case {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             guest: Guest::default(),
             runtime_data: json!({
@@ -82,23 +81,23 @@ impl Case {
     }
 
     /// Signed by a key that the runtime data do not name.
-    pub(super) fn signed_by_another_key(&mut self) {
+    pub(crate) fn signed_by_another_key(&mut self) {
         self.signer = &OTHER_AK;
     }
 
     /// Another key under the same name.
-    pub(super) fn second_ak(&mut self) {
+    pub(crate) fn second_ak(&mut self) {
         let keys = self.runtime_data["keys"].as_array_mut().unwrap();
         keys.insert(0, jwk(&OTHER_AK, "HCLAkPub", "sign"));
     }
 
-    pub(super) fn judge(&self) -> Result<VerifiedQuote, Refusal> {
+    pub(crate) fn judge(&self) -> Result<VerifiedQuote, Refusal> {
         let policy = Policy::parse(self.policy.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
         let nonce = Nonce::new(&self.nonce).unwrap();
         appraise(&self.make(), &roots(), &policy, &nonce, NOW)
     }
 
-    pub(super) fn make(&self) -> AzureEvidence {
+    pub(crate) fn make(&self) -> AzureEvidence {
         let runtime_data = (self.json)(self.runtime_data.to_string()).into_bytes();
         let mut vouched = runtime_data.clone();
         (self.vouched)(&mut vouched);
@@ -157,7 +156,7 @@ fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Padded to the size of Azure's NV index.
-fn hcl_report(report: &[u8], data_version: u32, runtime_data: &[u8]) -> Vec<u8> {
+pub(crate) fn hcl_report(report: &[u8], data_version: u32, runtime_data: &[u8]) -> Vec<u8> {
     let capabilities: &[u8] = if data_version == 2 { &[0x0F, 0, 0, 0] } else { &[] };
     let runtime_size = u32::try_from(runtime_data.len()).unwrap();
     let data_size = 20 + u32::try_from(capabilities.len()).unwrap() + runtime_size;
@@ -172,7 +171,7 @@ fn hcl_report(report: &[u8], data_version: u32, runtime_data: &[u8]) -> Vec<u8> 
     hcl
 }
 
-pub(super) fn sign(key: &KeyPair, message: &[u8]) -> Vec<u8> {
+pub(crate) fn sign(key: &KeyPair, message: &[u8]) -> Vec<u8> {
     let mut signature = vec![0; key.public_modulus_len()];
     key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();
     signature
