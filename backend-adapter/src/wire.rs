@@ -78,6 +78,8 @@ mod tests {
             (info.reason.as_str(), info.metadata["phase"].as_str()),
             ("BACKEND_TIMEOUT", "first_token")
         );
+        let squatter = Status::from(BackendError::Stranger);
+        assert_eq!(proto::reason_of(&squatter).as_deref(), Some("BACKEND_WRONG_UID"));
     }
 
     fn server(limits: Limits) -> ModelServer {

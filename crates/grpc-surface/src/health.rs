@@ -1,8 +1,8 @@
 //! `grpc.health.v1`: whether a listener serves.
 
-use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use futures_util::{Stream, stream};
+use futures_util::stream::{self, BoxStream};
 use proto::reason;
 use service_runtime::CancellationToken;
 use tokio::sync::watch;
@@ -68,7 +68,7 @@ impl Health {
     }
 }
 
-type Statuses = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+type Statuses = BoxStream<'static, Result<HealthCheckResponse, Status>>;
 
 #[tonic::async_trait]
 impl HealthService for Health {

@@ -1,4 +1,4 @@
-//! Which of AMD's certificates and lists a report needs, and whether bytes are such a one (AMD 57230).
+//! Which of AMD's certificates and lists a report needs, and whether bytes are such a one (AMD 57230, 4).
 //!
 //! For whoever fetches and keeps them: what does not belong to the name that it was asked for or kept under is told
 //! from what does, before it is used. None of this is a verdict on a report. [`crate::verify`] judges everything again.
@@ -16,7 +16,7 @@ use crate::{
     time::UnixTime,
 };
 
-/// The key that signed a report, by what the report says of it (AMD 56860, `SIGNING_KEY`).
+/// The key that signed a report, by what the report says of it (AMD 56860, 7.3, `SIGNING_KEY`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signer {
     /// The chip's own. One certificate; or, in a report of version 2, which does not name its processor, one for each

@@ -24,7 +24,7 @@ impl fmt::Display for EvidenceFormat {
     }
 }
 
-/// The certificate of the key that signed the report, as DER (AMD 57230).
+/// The certificate of the key that signed the report, as DER (AMD 57230, 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vek {
     /// Versioned chip endorsement key: one chip at one TCB.
@@ -42,7 +42,7 @@ impl Vek {
     }
 }
 
-/// Certificates that travel with a report, each DER (AMD 57230). Untrusted transport: every item has to prove itself,
+/// Certificates that travel with a report, each DER (AMD 57230, 3). Untrusted transport: every item has to prove itself,
 /// and what differs from a pinned certificate is refused, not ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endorsements {
@@ -63,7 +63,7 @@ pub struct Endorsements {
 pub struct Evidence {
     /// What the attester says it is.
     pub format: EvidenceFormat,
-    /// `ATTESTATION_REPORT` (AMD 56860) exactly as received; 1184 bytes if genuine.
+    /// `ATTESTATION_REPORT` (AMD 56860, 7.3) exactly as received; 1184 bytes if genuine.
     pub report: Vec<u8>,
     /// Certificates that came along.
     pub endorsements: Endorsements,

@@ -4,7 +4,7 @@
 //! can build, or a refusal naming the first failed check, comes out. No clock, no network, no environment,
 //! no device.
 //!
-//! Field names and layouts are those of AMD's documents 56860 (SEV-SNP firmware ABI, table `ATTESTATION_REPORT`) and
+//! Field names and layouts are those of AMD's documents 56860 (SEV-SNP firmware ABI, 7.3, table `ATTESTATION_REPORT`) and
 //! 57230 (certificates and key server). What each check asks is in docs/spec/verdict.md.
 //!
 //! Reading order: [`verify`] (the entry points) → `checks.rs` (every check, in order) → `report.rs`,

@@ -38,7 +38,7 @@ impl Product {
         }
     }
 
-    /// The name inside AMD's certificate subjects, and in the paths of its key server (57230).
+    /// The name inside AMD's certificate subjects, and in the paths of its key server (57230, 4).
     pub fn amd_name(self) -> &'static str {
         match self {
             Self::Milan => "Milan",

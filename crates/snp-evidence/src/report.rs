@@ -1,4 +1,4 @@
-//! The attestation report: 1184 bytes, versions 2 to 5 (AMD 56860, SNP firmware ABI, `ATTESTATION_REPORT`).
+//! The attestation report: 1184 bytes, versions 2 to 5 (AMD 56860, SNP firmware ABI, 7.3, `ATTESTATION_REPORT`).
 //! Versions 3 and 4 share a layout; version 2 has no CPUID, version 5 adds the mitigation vectors.
 //!
 //! Integers are little-endian. Whatever the version reserves has to be zero, so that nothing can hide in a

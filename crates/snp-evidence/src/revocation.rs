@@ -1,4 +1,4 @@
-//! Certificate revocation lists as AMD's key server gives them (AMD 57230; RFC 5280, 5).
+//! Certificate revocation lists as AMD's key server gives them (AMD 57230, 4; RFC 5280, 5).
 //!
 //! There is one list for the ASK (`/vcek/v1/<product>/crl`) and one for the ASVK (`/vlek/v1/<product>/crl`). Both are
 //! signed by the product's ARK and name intermediates by serial number; VCEKs and VLEKs all have serial 0 and are

@@ -9,7 +9,7 @@ use crate::product::Product;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RawTcb(pub(crate) [u8; 8]);
 
-/// Security patch levels of one product's firmware components (AMD 56860, `TCB_VERSION`).
+/// Security patch levels of one product's firmware components (AMD 56860, 2.2, `TCB_VERSION`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tcb {
     /// Firmware microcode controller; only Turin has one.

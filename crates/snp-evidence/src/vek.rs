@@ -1,4 +1,4 @@
-//! What AMD's key server writes into a VCEK or VLEK certificate (AMD 57230, certificate extensions).
+//! What AMD's key server writes into a VCEK or VLEK certificate (AMD 57230, 3, certificate extensions).
 
 use crate::{
     certificate::{AmdExtension, Certificate},

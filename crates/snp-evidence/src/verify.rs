@@ -27,7 +27,7 @@ pub struct VerifiedReport(ReportFacts);
 pub struct ExaminedReport(ReportFacts);
 
 /// What a judged report says, and every check that it passed. Names in capitals are fields of `ATTESTATION_REPORT`
-/// (AMD 56860).
+/// (AMD 56860, 7.3).
 #[derive(Debug)]
 pub struct ReportFacts {
     report: Report,
@@ -157,12 +157,12 @@ impl ReportFacts {
         self.report.vmpl
     }
 
-    /// `REPORTED_TCB`, which the signing key is derived from, in the product's own layout (56860, `TCB_VERSION`).
+    /// `REPORTED_TCB`, which the signing key is derived from, in the product's own layout (56860, 2.2, `TCB_VERSION`).
     pub fn reported_tcb(&self) -> impl fmt::Display + use<> {
         self.report.reported_tcb.of(self.product)
     }
 
-    /// Whether the host may debug the guest: bit 19 of `POLICY` (56860, guest policy).
+    /// Whether the host may debug the guest: bit 19 of `POLICY` (56860, 4.3, guest policy).
     pub fn debug_allowed(&self) -> bool {
         self.report.policy.debug()
     }

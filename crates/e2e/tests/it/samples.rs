@@ -103,7 +103,8 @@ fn prepare(rig: &Rig) {
     for (key, value) in [
         ("policy_sha256", format!("\"{}\"", hex::encode(digest))),
         ("identity.gateway.uid", uid.clone()),
-        ("identity.adapter.uid", uid),
+        ("identity.adapter.uid", uid.clone()),
+        ("backend.uid", uid),
         ("backend.address", format!("\"http://{}\"", rig.backend.address())),
     ] {
         measured = with(&measured, key, &value);

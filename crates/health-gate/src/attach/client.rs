@@ -3,6 +3,7 @@
 mod pool;
 
 use std::{
+    error::Error,
     fmt,
     future::Future,
     net::SocketAddr,
@@ -30,7 +31,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, body::Body};
 use tower::Service;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use self::pool::Pool;
 use super::{AttachedPermit, Attachment};
@@ -142,17 +143,22 @@ impl Slot {
 
     /// Keeps a connection in this place for ever.
     async fn keep(&self) {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut said) = (Backoff::default(), String::new());
         loop {
             match Box::pin(self.attach()).await {
                 Ok(attached) => {
+                    said.clear();
                     let since = self.holder.clock().boot();
                     self.publish(Some(attached.link.clone()), None);
                     self.hold(attached).await;
                     backoff.reset_after(self.holder.clock().boot().saturating_sub(since));
                 }
                 Err(status) => {
-                    debug!(address = %self.address, error = status.message(), "not attached; trying again");
+                    let error = cause(&status);
+                    if error != said {
+                        warn!(address = %self.address, error, "not attached; trying again");
+                        said = error;
+                    }
                     self.publish(None, Some(status));
                 }
             }
@@ -187,7 +193,7 @@ impl Slot {
         }
         let (stream, peer) = self.connect().await?;
         let opened = within(h2::Connection::open(stream, self.holder.tracker())).await?;
-        let connection = opened.map_err(|error| broken(&error))?;
+        let connection = opened.map_err(broken)?;
         let (tokens, mut own) = (mpsc::channel(1), self.holder.tokens());
         show(&tokens.0, &mut own)?;
         let mut client = BackendServiceClient::new(connection.clone());
@@ -206,10 +212,10 @@ impl Slot {
 
     async fn connect(&self) -> Result<(TlsStream<TcpStream>, Peer), Status> {
         let config = self.holder.material().client_config(self.expect).ok_or_else(unavailable)?;
-        let stream = within(TcpStream::connect(self.address)).await?.map_err(|error| broken(&error))?;
-        stream.set_nodelay(true).map_err(|error| broken(&error))?;
+        let stream = within(TcpStream::connect(self.address)).await?.map_err(broken)?;
+        stream.set_nodelay(true).map_err(broken)?;
         let connect = TlsConnector::from(config).connect(no_name(), stream);
-        let stream = within(connect).await?.map_err(|error| broken(&error))?;
+        let stream = within(connect).await?.map_err(broken)?;
         let peer = peer(stream.get_ref().1.peer_certificates()).ok_or_else(unavailable)?;
         Ok((stream, peer))
     }
@@ -271,7 +277,7 @@ fn show(tokens: &mpsc::Sender<AttachRequest>, own: &mut Tokens) -> Result<(), St
 }
 
 async fn within<T>(step: impl Future<Output = T>) -> Result<T, Status> {
-    timeout(CONNECT, step).await.map_err(|late| broken(&late))
+    timeout(CONNECT, step).await.map_err(broken)
 }
 
 fn unavailable() -> Status {
@@ -282,7 +288,14 @@ fn unavailable() -> Status {
     )
 }
 
-fn broken(error: &(dyn std::error::Error + 'static)) -> Status {
-    let message = format!("the connection to the adapter failed ({error}); retry");
-    proto::status(Code::Unavailable, reason::ADAPTER_UNAVAILABLE, message)
+/// What callers are told; the transport's own words are for the log.
+fn broken(error: impl Error + Send + Sync + 'static) -> Status {
+    let message = "the connection to the adapter failed; retry";
+    let mut status = proto::status(Code::Unavailable, reason::ADAPTER_UNAVAILABLE, message);
+    status.set_source(Arc::new(error));
+    status
+}
+
+fn cause(status: &Status) -> String {
+    status.source().map_or_else(|| status.message().to_owned(), ToString::to_string)
 }

@@ -58,7 +58,7 @@ impl Pool {
                 }
                 Err(mut failed) => match failed.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(broken(&failed.into_error())),
+                    None => return Err(broken(failed.into_error())),
                 },
             }
         }
