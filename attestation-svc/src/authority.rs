@@ -12,6 +12,7 @@ use snp_evidence::{Challenge, EvidenceFormat, Product};
 use tokio::sync::watch;
 use tracing::error;
 
+use crate::audit::Audit;
 use crate::ca::{Ca, LEAF_LIFE};
 use crate::config::Config;
 use crate::enrolment::{Holder, Identity};
@@ -30,6 +31,7 @@ pub(crate) struct Authority {
     pub(crate) public_names: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    pub(crate) audit: Arc<Audit>,
     /// Who can be enrolled.
     pub(crate) identities: Vec<Identity>,
     /// Who is, and which tokens are void.
@@ -71,6 +73,7 @@ pub(crate) struct Accepted {
     pub(crate) claims: Vec<u8>,
     pub(crate) machine: Machine,
     pub(crate) metrics: Metrics,
+    pub(crate) audit: Arc<Audit>,
 }
 
 /// Evidence bundle v1, and the digest of the report in it.
@@ -82,7 +85,7 @@ pub(crate) struct Proof {
 
 impl Authority {
     pub(crate) fn new(config: &Config, accepted: Accepted, clock: Arc<dyn Clock>) -> Result<Self, BootError> {
-        let Accepted { prover, ca, mint, manifests, claims, machine, metrics } = accepted;
+        let Accepted { prover, ca, mint, manifests, claims, machine, metrics, audit } = accepted;
         let own = OwnIdentity {
             key: ServiceKey::generate()?,
             material: Material::new(Arc::clone(&clock)),
@@ -95,6 +98,7 @@ impl Authority {
             public_names: config.measured.public_names.clone(),
             clock,
             metrics,
+            audit,
             identities,
             roster,
             machine,

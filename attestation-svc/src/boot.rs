@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use audit_log::Hash;
 use collateral::Keeper;
 use nix::unistd::geteuid;
 use service_runtime::Clock;
@@ -11,6 +12,7 @@ use snp_evidence::{
 };
 use snp_platform::Platform;
 
+use crate::audit::{self, Audit};
 use crate::authority::{Accepted, Authority, Machine};
 use crate::ca::Ca;
 use crate::config::Config;
@@ -31,8 +33,25 @@ pub(crate) async fn boot(
     roots: &TrustRoots,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    audit: Arc<Audit>,
 ) -> Result<Authority, BootError> {
+    let format = platform.format();
     let prover = Prover::new(platform, collateral, config.reports.clone());
+    let booted = judged(config, prover, roots, clock, metrics, Arc::clone(&audit)).await;
+    if let Err(error) = &booted {
+        audit.note(audit::refused(format, error)).await;
+    }
+    booted
+}
+
+async fn judged(
+    config: &Config,
+    prover: Prover,
+    roots: &TrustRoots,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    audit: Arc<Audit>,
+) -> Result<Authority, BootError> {
     if !prover.simulated() {
         check_uids(config)?;
     }
@@ -44,7 +63,8 @@ pub(crate) async fn boot(
     let ca = Ca::generate(&config.measured.trust_domain, &boot_seed, clock.unix())?;
     let mint = Mint::generate()?;
     let manifests = Manifests::first(boot_seed, &ca, &mint);
-    let claims = runtime_claims(config, boot_seed, &report).to_bytes();
+    audit.record(vec![audit::accepted(prover.format(), report.measurement(), ca.instance())]).await?;
+    let claims = runtime_claims(config, boot_seed, &report, audit.head().1).to_bytes();
     // The keys exist; now the processor vouches for exactly these.
     let manifest = &manifests.current().bytes;
     let report = judge.own_report(Committed { manifest, claims: &claims }).await?;
@@ -56,7 +76,7 @@ pub(crate) async fn boot(
         measured_config_sha256: *config.measured.sha256(),
         judged_at: clock.boot(),
     };
-    Authority::new(config, Accepted { prover, ca, mint, manifests, claims, machine, metrics }, clock)
+    Authority::new(config, Accepted { prover, ca, mint, manifests, claims, machine, metrics, audit }, clock)
 }
 
 struct Judge<'a> {
@@ -94,7 +114,12 @@ fn check_host_data(config: &Config, report: &VerifiedReport) -> Result<(), BootE
     if observed == expected { Ok(()) } else { Err(BootError::HostData { observed, expected }) }
 }
 
-fn runtime_claims(config: &Config, boot_seed: [u8; 32], report: &VerifiedReport) -> RuntimeClaims {
+fn runtime_claims(
+    config: &Config,
+    boot_seed: [u8; 32],
+    report: &VerifiedReport,
+    head: Hash,
+) -> RuntimeClaims {
     let debug = report.debug_allowed();
     RuntimeClaims {
         eat_profile: CLAIMS_PROFILE.to_owned(),
@@ -106,6 +131,7 @@ fn runtime_claims(config: &Config, boot_seed: [u8; 32], report: &VerifiedReport)
         swversion: env!("CARGO_PKG_VERSION").to_owned(),
         measured_config_sha256: B64Url(*config.measured.sha256()),
         policy_sha256: B64Url(config.policy.sha256()),
+        audit_head: B64Url(head.0),
     }
 }
 

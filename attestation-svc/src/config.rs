@@ -25,6 +25,8 @@ pub struct Config {
     pub policy: Policy,
     /// Folder of the enrolment sockets.
     pub run_dir: PathBuf,
+    /// Where and how much is recorded.
+    pub audit: AuditConfig,
     /// Where evidence is served to the gateway, over mutual TLS.
     pub listen: SocketAddr,
     /// Where AMD's certificates and lists are looked for, where the host's table lacks them.
@@ -35,6 +37,15 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// What operators are told, and where.
     pub observability: Observability,
+}
+
+/// The audit log.
+#[derive(Debug, Clone)]
+pub struct AuditConfig {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Bounds on its files.
+    pub limits: audit_log::Limits,
 }
 
 impl Config {
@@ -51,12 +62,24 @@ impl Configuration for Config {
             settings.loopback("listen", "Mutual TLS port for the gateway's evidence requests.")
         };
         let common = Common::read(settings, listen, Policy::parse);
+        let audit = audit(settings);
         let collateral = collateral::Config::read(settings);
         let reports = reports(settings);
         let connections =
             settings.connection_limits(&ConnectionLimits { drain: DRAIN, ..ConnectionLimits::default() });
         let Common { measured, policy, run_dir, listen, observability } = common?;
-        Some(Self { measured, policy, run_dir, listen, collateral, reports, connections, observability })
+        let audit = audit?;
+        Some(Self {
+            measured,
+            policy,
+            run_dir,
+            audit,
+            listen,
+            collateral,
+            reports,
+            connections,
+            observability,
+        })
     }
 
     fn measured(&self) -> &MeasuredConfig {
@@ -66,6 +89,28 @@ impl Configuration for Config {
     fn observability(&self) -> &Observability {
         &self.observability
     }
+}
+
+fn audit(settings: &mut Settings) -> Option<AuditConfig> {
+    let own = audit_log::Limits::default();
+    let folder = settings.path(
+        "audit.dir",
+        "Folder of the audit log, which only attestation-svc's user may enter; nothing is granted while it cannot be \
+         written to.",
+    );
+    let segment_bytes = settings.number_or(
+        "audit.segment_bytes",
+        "Size from which a file of the audit log is followed by the next.",
+        own.segment_bytes,
+        65_536..=1_073_741_824,
+    );
+    let segments = settings.number_or(
+        "audit.segments",
+        "Files of the audit log that are kept; the oldest goes when one more is begun.",
+        own.segments,
+        2..=10_000,
+    );
+    Some(AuditConfig { folder: folder?, limits: audit_log::Limits { segment_bytes, segments } })
 }
 
 fn reports(settings: &mut Settings) -> ReportLimits {

@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use audit_log::Event;
 use health_token::{Attested, Confirmation};
 use mtls::{Role, SpiffeId};
 use proto::reason;
@@ -167,6 +168,16 @@ impl Session {
         holder.place.enrolled(Enrolled { at, pid: self.pid, svid_serial })?;
         // A connection enrols once: after a revocation only a new one helps.
         self.holder.set(holder).map_err(|_| self.identity.refusal(Refused::Lost))
+    }
+
+    /// What the audit log says of the enrolment of this connection.
+    pub(crate) fn recorded(&self, svid_serial: String, manifest_version: u64) -> Event {
+        Event::Enrolled {
+            identity: self.identity.role.to_string(),
+            pid: self.pid,
+            svid_serial,
+            manifest_version,
+        }
     }
 
     /// Resolves with the refusal once this connection has lost the identity.

@@ -6,9 +6,13 @@ use service_runtime::Exit;
 use snp_evidence::{CheckResult, Refusal, RefusalClass};
 use tracing::error;
 
+use crate::audit::{AuditError, Unwritten};
 use crate::ca::CaError;
 use crate::mint::MintError;
 use crate::prover::ProverError;
+
+/// The comparison of HOST_DATA with the measured configuration.
+const HOST_DATA: &str = "measured_config.host_data";
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +30,7 @@ pub(crate) enum BootError {
     Refused(#[from] Box<Refusal>),
     /// The CVM was launched for another measured configuration.
     #[error(
-        "check measured_config.host_data failed: observed {}, expected {}; launch the CVM with the SHA-256 of the \
+        "check {HOST_DATA} failed: observed {}, expected {}; launch the CVM with the SHA-256 of the \
          measured configuration as HOST_DATA",
         hex::encode(observed),
         hex::encode(expected)
@@ -55,9 +59,36 @@ pub(crate) enum BootError {
     /// The unix sockets cannot be made.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The audit log cannot be used.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The start cannot be recorded.
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
 }
 
 impl BootError {
+    /// The check that refused the machine, and what it saw.
+    pub(crate) fn failed_check(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Refused(refusal) => {
+                let failed = refusal.checks().iter().find(|check| check.id == refusal.reason());
+                Some((refusal.reason(), failed.map_or_else(String::new, |check| check.observed.clone())))
+            }
+            Self::HostData { observed, .. } => Some((HOST_DATA, hex::encode(observed))),
+            Self::SharedUid(_)
+            | Self::Prover(_)
+            | Self::Socket(_)
+            | Self::Audit(_)
+            | Self::Unwritten(_)
+            | Self::Identity(_)
+            | Self::Random
+            | Self::Ca(_)
+            | Self::Mint(_)
+            | Self::Key(_) => None,
+        }
+    }
+
     /// The exit code of its class.
     pub(crate) fn exit(&self) -> Exit {
         match self {
@@ -72,6 +103,8 @@ impl BootError {
             // AWS-LC failing to make a key or a random number has no exit code of its own.
             Self::SharedUid(_)
             | Self::Socket(_)
+            | Self::Audit(_)
+            | Self::Unwritten(_)
             | Self::Identity(_)
             | Self::Random
             | Self::Ca(_)

@@ -10,14 +10,16 @@
 //! - `ca.rs`: certificates. `mint.rs`: health tokens; no other code mints. `manifest.rs`: the list of
 //!   keys that reports vouch for. `device.rs`, `prover.rs`: the one way to the secure processor.
 //! - crate `collateral`: AMD's certificates for each report, and the revocation list, kept fresh.
+//! - `audit.rs`: what goes into the audit log, and what is only counted there.
 //! - `refusals.rs`: what the log says of refused evidence calls.
 //!
 //! Failure: what cannot be verified ends the process with the exit code of its class, before any
 //! key exists or any socket is open. After that, a failing secure processor fails the call that
-//! needed it and nothing else. All keys live in memory: a restart is a new trust epoch, and
+//! needed it and nothing else; without audit log nothing is granted. All keys live in memory: a restart is a new trust epoch, and
 //! holders find their way to it by themselves.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod authority;
 mod boot;
 mod ca;
@@ -36,7 +38,7 @@ mod run;
 mod run_dir;
 mod server;
 
-pub use config::Config;
+pub use config::{AuditConfig, Config};
 pub use device::find_device;
 pub use metrics::metrics;
 pub use prover::ReportLimits;

@@ -10,6 +10,7 @@ use snp_platform::Platform;
 use tokio::net::TcpListener;
 use tracing::info;
 
+use crate::audit::Audit;
 use crate::boot::boot;
 use crate::config::Config;
 use crate::error::{BootError, log};
@@ -61,10 +62,19 @@ where
         Keeper::new(config.collateral.clone(), required, roots.clone(), Arc::clone(&clock), counted);
     let collateral = Arc::new(collateral.map_err(ends(Exit::Config))?);
 
-    let boot = boot(&config, platform, Arc::clone(&collateral), &roots, clock, metrics.clone());
+    let audit = tokio::select! {
+        opened = Audit::open(&config, Arc::clone(&clock)) => opened.map_err(|error| refused(&error))?,
+        () = shutdown.cancelled() => return Ok(Exit::Clean),
+    };
+    let audit = Arc::new(audit);
+    let (keeper, log) = (Arc::clone(&collateral), Arc::clone(&audit));
+    let boot = boot(&config, platform, keeper, &roots, clock, metrics.clone(), log);
     let authority = tokio::select! {
         booted = boot => booted.map_err(|error| refused(&error))?,
-        () = shutdown.cancelled() => return Ok(Exit::Clean),
+        () = shutdown.cancelled() => {
+            audit.stopped(Exit::Clean).await;
+            return Ok(Exit::Clean);
+        }
     };
     let authority = Arc::new(authority);
     metrics.of(&authority);
@@ -77,6 +87,7 @@ where
     let fresh = collateral.watch(shutdown.clone());
     let serving = server::serve(sockets, listener, authority, config.connections, shutdown);
     tokio::join!(serving, fresh);
+    audit.stopped(Exit::Clean).await;
     info!("stopped");
     Ok(Exit::Clean)
 }

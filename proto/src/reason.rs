@@ -90,6 +90,10 @@ reasons! {
     /// The call needs `Enroll` first, on the same connection.
     NOT_ENROLLED: No, grpc [FailedPrecondition], http [],
         "Whoever wrote the enrolling program calls `Enroll` before `Lease` and `WatchBundle`.";
+    /// attestation-svc cannot write its audit log, and grants nothing unrecorded.
+    AUDIT_UNAVAILABLE: Later, grpc [Unavailable], http [],
+        "Operators make room on the disk of `audit.dir`, and find the cause in attestation-svc's log. A service whose \
+         token is refused has 15 s left.";
     /// The nonce is not 32 bytes; over HTTP, not 32 bytes in unpadded base64url.
     NONCE_INVALID: No, grpc [InvalidArgument], http [400],
         "Callers draw 32 random bytes for each request.";

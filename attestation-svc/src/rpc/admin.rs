@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit_log::Event;
 use mtls::Role;
 use proto::attestation::v1::admin_service_server::AdminService;
 use proto::attestation::v1::revoke_request::Target as Asked;
@@ -52,7 +53,7 @@ impl AdminService for Administration {
         request: Request<GetStateRequest>,
     ) -> Result<Response<GetStateResponse>, Status> {
         let done = Ok(self.state());
-        audit(caller(&request), "GetState", None::<Target>, "", &done);
+        Order::new(caller(&request), "GetState", None::<Target>, "").log(&done);
         done.map(Response::new)
     }
 
@@ -60,7 +61,10 @@ impl AdminService for Administration {
         let (who, RevokeRequest { target, reason }) = (caller(&request), request.into_inner());
         let target = self.target(target.as_ref());
         let done = stated(&reason).and(target.clone()).map(|target| self.void(target));
-        audit(who, "Revoke", target.ok(), &reason, &done);
+        // What takes trust away does not wait for a record.
+        let order = Order::new(who, "Revoke", target.ok(), &reason);
+        self.authority.audit.note(self.recorded(&order, &done)).await;
+        order.log(&done);
         done.map(Response::new)
     }
 
@@ -70,11 +74,14 @@ impl AdminService for Administration {
     ) -> Result<Response<ReinstateResponse>, Status> {
         let (who, ReinstateRequest { role, reason }) = (caller(&request), request.into_inner());
         let role = self.role(&role);
-        let done = stated(&reason).and(role.clone()).map(|role| {
+        let allowed = stated(&reason).and(role.clone());
+        let order = Order::new(who, "Reinstate", role.ok(), &reason);
+        let recorded = self.authority.audit.record(vec![self.recorded(&order, &allowed)]).await;
+        let done = allowed.and_then(|role| recorded.map(|()| role).map_err(Status::from)).map(|role| {
             self.authority.roster.send_modify(|roster| roster.reinstate(role));
             ReinstateResponse {}
         });
-        audit(who, "Reinstate", role.ok(), &reason, &done);
+        order.log(&done);
         done.map(Response::new)
     }
 
@@ -87,7 +94,9 @@ impl AdminService for Administration {
             }
         };
         let done = stated(&request.reason).and(svids.clone()).map(|_| self.renew_svids());
-        audit(who, "Rotate", svids.ok(), &request.reason, &done);
+        let order = Order::new(who, "Rotate", svids.ok(), &request.reason);
+        self.authority.audit.note(self.recorded(&order, &done)).await;
+        order.log(&done);
         done.map(Response::new)
     }
 }
@@ -98,7 +107,7 @@ impl Administration {
         let Machine { product, measurement, policy_sha256, measured_config_sha256, judged_at } = machine;
         let (now, own, manifest) = (clock.boot(), ca.identity(Role::Attestation), manifests.current());
         let roster = roster.borrow().clone();
-        let epochs = roster.epochs();
+        let (epochs, (audit_records, audit_head)) = (roster.epochs(), self.authority.audit.head());
         GetStateResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: own.instance().to_owned(),
@@ -113,6 +122,8 @@ impl Administration {
             epoch: epochs.epoch,
             min_epoch: epochs.min_epoch,
             report_age_seconds: age(now, *judged_at),
+            audit_records,
+            audit_head: audit_head.to_string(),
             identities: identities.iter().map(|identity| self.identity(identity, &roster, now)).collect(),
         }
     }
@@ -157,6 +168,22 @@ impl Administration {
         RotateResponse { roles: roles.iter().map(ToString::to_string).collect() }
     }
 
+    /// `order` in the audit log, with the epochs that are in force now.
+    fn recorded<T>(&self, order: &Order, done: &Result<T, Status>) -> Event {
+        let Epochs { epoch, min_epoch, .. } = self.authority.roster.borrow().epochs();
+        let Order { who, call, target, reason } = order;
+        Event::Admin {
+            uid: who.map(|who| who.uid),
+            pid: who.and_then(|who| who.pid),
+            call: (*call).to_owned(),
+            target: target.clone(),
+            reason: reason.clone(),
+            outcome: outcome(done),
+            epoch,
+            min_epoch,
+        }
+    }
+
     fn target(&self, asked: Option<&Asked>) -> Result<Target, Status> {
         match asked {
             Some(Asked::All(_)) => Ok(Target::All),
@@ -192,17 +219,33 @@ fn caller<T>(request: &Request<T>) -> Option<UnixPeer> {
     request.extensions().get::<Arc<Connection>>()?.unix_peer
 }
 
-fn audit<T>(
+/// What an administrator asked for.
+struct Order {
     who: Option<UnixPeer>,
-    call: &str,
-    target: Option<impl fmt::Display>,
-    reason: &str,
-    done: &Result<T, Status>,
-) {
-    let (uid, pid) = (who.map(|who| who.uid), who.and_then(|who| who.pid));
-    let target = target.map(|target| target.to_string());
-    let reason = Some(reason).filter(|reason| stated(reason).is_ok());
-    let outcome = done.as_ref().err().map(|status| proto::reason_of(status).unwrap_or_default());
-    let outcome = outcome.as_deref().unwrap_or("done");
-    info!(target: "audit", uid, pid, call, what = target, reason, outcome, "administrator's call");
+    call: &'static str,
+    target: Option<String>,
+    reason: Option<String>,
+}
+
+impl Order {
+    fn new(
+        who: Option<UnixPeer>,
+        call: &'static str,
+        target: Option<impl fmt::Display>,
+        reason: &str,
+    ) -> Self {
+        let reason = Some(reason).filter(|reason| stated(reason).is_ok()).map(str::to_owned);
+        Self { who, call, target: target.map(|target| target.to_string()), reason }
+    }
+
+    fn log<T>(&self, done: &Result<T, Status>) {
+        let Self { who, call, target, reason } = self;
+        let (uid, pid, outcome) = (who.map(|who| who.uid), who.and_then(|who| who.pid), outcome(done));
+        info!(target: "audit", uid, pid, call, what = target, reason, outcome, "administrator's call");
+    }
+}
+
+/// `done`, or the reason of the refusal.
+fn outcome<T>(done: &Result<T, Status>) -> String {
+    done.as_ref().map_or_else(|status| proto::reason_of(status).unwrap_or_default(), |_| "done".to_owned())
 }

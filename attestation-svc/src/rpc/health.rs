@@ -15,6 +15,9 @@ use crate::enrolment::Session;
 use crate::roster::{Epochs, Roster};
 use crate::rpc::{Answers, internal, invalid, nonce, session};
 
+/// As the audit log names it.
+const CALL: &str = "Lease";
+
 /// `sequence` of an answer to no heartbeat.
 const NOTICE: u64 = 0;
 
@@ -35,7 +38,11 @@ impl HealthService for Leases {
         request: Request<Streaming<LeaseRequest>>,
     ) -> Result<Response<Self::LeaseStream>, Status> {
         let session = session(&request)?;
-        session.holder()?;
+        let role = session.identity.role;
+        if let Err(refused) = session.holder() {
+            self.authority.audit.refused(role, CALL, &refused).await;
+            return Err(refused);
+        }
         let lease = Lease {
             authority: Arc::clone(&self.authority),
             changes: session.identity.changes(),
@@ -45,7 +52,11 @@ impl HealthService for Leases {
             told: None,
         };
         let answers = stream::try_unfold(lease, |mut lease| async {
-            Ok(lease.next().await?.map(|answer| (answer, lease)))
+            let next = lease.next().await;
+            if let Err(refused) = &next {
+                lease.authority.audit.refused(lease.session.identity.role, CALL, refused).await;
+            }
+            Ok(next?.map(|answer| (answer, lease)))
         });
         Ok(Response::new(answers.take_until(self.shutdown.clone().cancelled_owned()).boxed()))
     }
@@ -71,7 +82,10 @@ impl Lease {
             }
             tokio::select! {
                 beat = self.beats.message() => {
-                    return beat?.map(|beat| self.answer(&beat)).transpose();
+                    return match beat? {
+                        Some(beat) => self.answer(&beat).await.map(Some),
+                        None => Ok(None),
+                    };
                 }
                 // The sender lives as long as the session.
                 Ok(()) = self.changes.changed() => if let Some(notice) = self.notice() {
@@ -81,19 +95,21 @@ impl Lease {
         }
     }
 
-    fn answer(&mut self, beat: &LeaseRequest) -> Result<LeaseResponse, Status> {
+    async fn answer(&mut self, beat: &LeaseRequest) -> Result<LeaseResponse, Status> {
         let expected = self.answered.wrapping_add(1);
         if beat.sequence != expected {
             return Err(invalid(format!("heartbeat {} came, {expected} is next", beat.sequence)));
         }
         self.answered = expected;
         let epochs = self.session.holder()?.place.heartbeat(self.authority.clock.boot())?;
-        let token = if beat.token_nonce.is_empty() { String::new() } else { self.token(beat, &epochs)? };
+        let token =
+            if beat.token_nonce.is_empty() { String::new() } else { self.token(beat, &epochs).await? };
         Ok(self.message(expected, epochs, token))
     }
 
-    fn token(&self, beat: &LeaseRequest, epochs: &Epochs) -> Result<String, Status> {
+    async fn token(&self, beat: &LeaseRequest, epochs: &Epochs) -> Result<String, Status> {
         let (nonce, holder) = (nonce(&beat.token_nonce)?, self.session.holder()?);
+        self.authority.audit.token(self.session.identity.role).await?;
         let token = self.authority.token(holder, nonce, epochs.epoch).map_err(internal)?;
         holder.place.granted();
         Ok(token)

@@ -19,7 +19,7 @@ use tonic::{Code, Request, Response, Status};
 use tracing::{info, warn};
 
 use crate::authority::Authority;
-use crate::enrolment::Holder;
+use crate::enrolment::{Holder, Session};
 use crate::manifest::hash;
 use crate::prover::Lane;
 use crate::rpc::{Answers, internal, invalid, nonce, session, unavailable};
@@ -35,7 +35,33 @@ pub(crate) struct Identities {
 impl IdentityService for Identities {
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         let session = session(&request)?;
-        let (role, request) = (session.identity.role, request.into_inner());
+        let enrolled = self.enrolment(&session, &request.into_inner()).await;
+        if let Err(refused) = &enrolled {
+            self.authority.audit.refused(session.identity.role, "Enroll", refused).await;
+        }
+        enrolled.map(Response::new)
+    }
+
+    type WatchBundleStream = Answers<WatchBundleResponse>;
+
+    /// One bundle for the life of the process: the CA does not rotate yet.
+    async fn watch_bundle(
+        &self,
+        request: Request<WatchBundleRequest>,
+    ) -> Result<Response<Self::WatchBundleStream>, Status> {
+        let session = session(&request)?;
+        session.holder()?;
+        let now = stream::iter([Ok(WatchBundleResponse { trust_bundle: self.trust_bundle() })]);
+        let answers = now.chain(stream::once(session.lost()).map(Err));
+        let answers = answers.take_until(self.shutdown.clone().cancelled_owned());
+        Ok(Response::new(answers.boxed()))
+    }
+}
+
+impl Identities {
+    /// Nothing of it holds before it is recorded.
+    async fn enrolment(&self, session: &Session, request: &EnrollRequest) -> Result<EnrollResponse, Status> {
+        let role = session.identity.role;
         let nonce = nonce(&request.nonce)?;
         let key = verified(&request.csr)?;
         let listeners = listeners(role, &key, &request.listeners)?;
@@ -59,34 +85,19 @@ impl IdentityService for Identities {
         let confirmation = confirmation(&key, &svid)?;
         let attested = authority.attested(&proof, &manifest);
         let serial = hex::encode(serial_of(&svid).map_err(internal)?);
+        let recorded = session.recorded(serial.clone(), manifest.manifest.version);
+        authority.audit.enrolled(role, recorded).await?;
         let holder = Holder { id: id.clone(), confirmation, attested, place };
         session.enrol(holder, authority.clock.boot(), serial)?;
         info!(target: "audit", identity = %id, manifest = manifest.manifest.version, "enrolled");
-        Ok(Response::new(EnrollResponse {
+        Ok(EnrollResponse {
             svid: der(&svid),
             listener_certificates,
             trust_bundle: self.trust_bundle(),
             evidence_bundle: proof.bundle.into(),
-        }))
+        })
     }
 
-    type WatchBundleStream = Answers<WatchBundleResponse>;
-
-    /// One bundle for the life of the process: the CA does not rotate yet.
-    async fn watch_bundle(
-        &self,
-        request: Request<WatchBundleRequest>,
-    ) -> Result<Response<Self::WatchBundleStream>, Status> {
-        let session = session(&request)?;
-        session.holder()?;
-        let now = stream::iter([Ok(WatchBundleResponse { trust_bundle: self.trust_bundle() })]);
-        let answers = now.chain(stream::once(session.lost()).map(Err));
-        let answers = answers.take_until(self.shutdown.clone().cancelled_owned());
-        Ok(Response::new(answers.boxed()))
-    }
-}
-
-impl Identities {
     fn trust_bundle(&self) -> Vec<Bytes> {
         vec![der(self.authority.ca.certificate())]
     }

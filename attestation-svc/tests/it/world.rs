@@ -134,7 +134,7 @@ impl World {
             hex::encode(sha256(policy.as_bytes()))
         );
         let service = "measured = \"measured.toml\"\npolicy = \"policy.toml\"\nrun_dir = \"run\"\n\
-                       listen = \"127.0.0.1:8444\"\n[log]\nlevel = \"info\"\n";
+                       listen = \"127.0.0.1:8444\"\naudit.dir = \"audit\"\n[log]\nlevel = \"info\"\n";
         for (name, text) in [("policy", &policy), ("measured", &measured), ("service", &service.to_owned())] {
             fs::write(folder.path().join(name).with_extension("toml"), text).unwrap();
         }
@@ -203,6 +203,11 @@ impl World {
 
     /// Starts the service and waits until it listens.
     pub(crate) async fn start(&self) -> Service {
+        self.start_with(self.config()).await
+    }
+
+    /// The same with a configuration of its own.
+    pub(crate) async fn start_with(&self, config: Config) -> Service {
         let (bound, address) = oneshot::channel();
         let bind = async || {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -210,7 +215,7 @@ impl World {
             Ok(listener)
         };
         let shutdown = CancellationToken::new();
-        let running = self.run(self.config(), bind, shutdown.clone());
+        let running = self.run(config, bind, shutdown.clone());
         let address = timeout(PATIENCE, address).await.unwrap();
         Service { address: address.unwrap(), shutdown, running }
     }

@@ -1,8 +1,10 @@
 //! The command line. Help texts teach by example.
 
 pub(crate) mod admin;
+pub(crate) mod audit;
 pub(crate) mod measure;
 pub(crate) mod policy;
+pub(crate) mod token;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -32,6 +34,10 @@ pub(crate) enum Command {
     Trust(TrustArgs),
     /// Inside the CVM: see what attestation-svc vouches for; revoke, reinstate, rotate.
     Admin(admin::AdminArgs),
+    /// Check attestation-svc's audit log.
+    Audit(audit::AuditArgs),
+    /// Read a health token in words.
+    Token(token::TokenArgs),
     /// Write the .proto files and their descriptor set, to generate clients from.
     Protos(ProtosArgs),
     /// Compute the launch measurement that a guest will report, for your policy.

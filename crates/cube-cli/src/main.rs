@@ -8,6 +8,7 @@
 mod admin;
 mod args;
 mod ask;
+mod audit;
 mod azure;
 mod chat;
 mod exit;
@@ -19,6 +20,7 @@ mod policy;
 mod protos;
 mod report;
 mod table;
+mod token;
 mod trust;
 mod verdict;
 mod verify;
@@ -59,6 +61,8 @@ fn run(command: Command) -> Result<u8, Failure> {
             Command::Chat(args) => Box::pin(chat::run(args)).await,
             Command::Trust(args) => Box::pin(trust::run(args)).await,
             Command::Admin(args) => Box::pin(admin::run(args)).await,
+            Command::Audit(args) => audit::run(&args),
+            Command::Token(args) => token::run(&args),
             Command::Protos(args) => protos::run(&args),
             Command::Measure(args) => measure::run(&args),
             Command::Policy(args) => Box::pin(policy::run(args)).await,

@@ -142,7 +142,8 @@ fn config_text(service: Service, options: &Options) -> String {
     let own = match service {
         // The simulator's table has no room for the revocation list, as real ones often have none in it.
         Service::Attestation => {
-            format!("listen = \"{}\"\ncollateral.directory = \"collateral\"\n", options.attestation)
+            let own = "audit.dir = \"audit\"\ncollateral.directory = \"collateral\"\n";
+            format!("listen = \"{}\"\n{own}", options.attestation)
         }
         Service::Adapter => format!("listen = \"{}\"\n", options.adapter),
         Service::Gateway => format!(

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{B64Url, object};
-use crate::key::{P256, coordinates};
+use crate::key::{P256, coordinates, thumbprint};
 
 /// `eat_profile`: tells a health token from any other WIT. Chosen once.
 pub const PROFILE: &str = "urn:uuid:5b6ec8ba-d955-45f4-97c8-764ae456a7d6";
@@ -74,6 +74,11 @@ impl Jwk {
         let (x, y) = coordinates(spki, P256)?;
         let text = |value: &str| value.to_owned();
         Some(Self { kty: text("EC"), crv: text("P-256"), alg: text("ES256"), x: B64Url(x), y: B64Url(y) })
+    }
+
+    /// RFC 7638 thumbprint: 43 characters of base64url.
+    pub fn thumbprint(&self) -> String {
+        thumbprint("P-256", self.x, self.y)
     }
 }
 

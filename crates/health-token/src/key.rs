@@ -20,7 +20,7 @@ impl TokenKey {
         let (x, y) = coordinates::<48>(spki, P384).ok_or(KeyError::Type)?;
         let point = [&[UNCOMPRESSED], x.as_slice(), &y].concat();
         let key = ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point).map_err(|_| KeyError::Point)?;
-        Ok(Self { kid: thumbprint(x, y), key })
+        Ok(Self { kid: thumbprint("P-384", B64Url(x), B64Url(y)), key })
     }
 
     /// RFC 7638 thumbprint: 43 characters of base64url.
@@ -40,8 +40,8 @@ impl fmt::Debug for TokenKey {
 }
 
 /// RFC 7638 section 3: required members only, in lexicographic order, without white space.
-fn thumbprint(x: [u8; 48], y: [u8; 48]) -> String {
-    let json = format!(r#"{{"crv":"P-384","kty":"EC","x":"{}","y":"{}"}}"#, B64Url(x), B64Url(y));
+pub(crate) fn thumbprint<const N: usize>(curve: &str, x: B64Url<N>, y: B64Url<N>) -> String {
+    let json = format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}"#);
     encode(digest(&SHA256, json.as_bytes()).as_ref())
 }
 

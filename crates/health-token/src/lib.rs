@@ -5,6 +5,8 @@
 //! calls [`verify`] for a peer's token and [`verify_own`] for the one it was just given. The
 //! token keys in [`Expected`] come from a key manifest that a verified SNP report commits to.
 //!
+//! [`inspect()`] and [`check_signed`] are for people who read tokens, and let nobody in.
+//!
 //! Pure: token, keys and *now* come in; a [`HealthToken`] or the first failed check comes out. The
 //! encoding is JWS (RFC 7515) in exactly one profile, read by code of our own (docs/adr/0002).
 //!
@@ -19,24 +21,26 @@
 
 mod claims;
 mod encoding;
+mod inspect;
 mod key;
 mod verify;
 
 pub use claims::{AFFIRMING, Attested, Claims, Confirmation, Jwk, PROFILE};
 pub use encoding::B64Url;
+pub use inspect::{Inspected, Issuer, check_signed, inspect};
 pub use key::{KeyError, TokenKey};
 pub use verify::{Expected, HealthToken, TokenError, verify, verify_own};
 
 use encoding::encode;
 
 /// `typ` of the header: the shape is that of a WIT-SVID.
-pub(crate) const TYP: &str = "wit+jwt";
+pub const TYP: &str = "wit+jwt";
 /// `alg` of the header.
-pub(crate) const ALG: &str = "ES384";
+pub const ALG: &str = "ES384";
 /// Longest life of a token, in seconds.
 pub const MAX_LIFE: i64 = 90;
 /// Longest token, in bytes; ours have about 1,400.
-pub(crate) const MAX_SIZE: usize = 4096;
+pub const MAX_SIZE: usize = 4096;
 /// How far ahead, in seconds, `iat` and `nbf` may lie: two readings of one clock may straddle a step.
 pub(crate) const MAX_AHEAD: i64 = 2;
 

@@ -119,6 +119,30 @@ fn spki(key: &EcdsaKeyPair) -> Vec<u8> {
 }
 
 #[test]
+fn a_token_is_read_without_its_key_and_held_against_its_issuer() {
+    let world = World::new();
+    let token = world.good();
+    let read = inspect(&token).unwrap();
+    assert_eq!((read.kid.as_str(), &read.claims), (world.key.kid(), &world.claims()));
+    let keys = std::slice::from_ref(&world.key);
+    let issuer = || Issuer { keys, id: ISSUER, boot_seed: &SEED };
+    assert_eq!(check_signed(&token, &issuer(), NOW), Ok(()));
+
+    let refused = |token: &str, issuer: Issuer<'_>, now| check_signed(token, &issuer, now).unwrap_err();
+    assert_eq!(refused(&token, Issuer { keys: &[], ..issuer() }, NOW), TokenError::UnknownKey);
+    assert_eq!(refused(&token, Issuer { id: HOLDER, ..issuer() }, NOW), TokenError::Issuer);
+    assert_eq!(refused(&token, Issuer { boot_seed: &[0; 32], ..issuer() }, NOW), TokenError::BootSeed);
+    assert_eq!(refused(&token, issuer(), NOW + MAX_LIFE), TokenError::Expired);
+    let (input, _) = token.rsplit_once('.').unwrap();
+    let forged = format!("{input}.{}", encode(&[1; 96]));
+    assert_eq!(inspect(&forged).unwrap(), read, "reading proves nothing");
+    assert_eq!(refused(&forged, issuer(), NOW), TokenError::Signature);
+    let denying = world.with(|claims| claims.ear_status = "none".into());
+    assert_eq!(refused(&denying, issuer(), NOW), TokenError::Status);
+    assert_eq!(inspect("a.b").unwrap_err(), TokenError::Form);
+}
+
+#[test]
 fn a_good_token_is_accepted() {
     let world = World::new();
     let token = verify(&world.good(), &world.expected()).unwrap();

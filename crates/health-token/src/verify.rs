@@ -59,11 +59,10 @@ impl fmt::Debug for HealthToken {
 /// `att.key_manifest_sha384` is not compared: the manifest gets a new version with each enrolment,
 /// and what it vouches for, the token key and the boot seed, is compared.
 pub fn verify(token: &str, expected: &Expected<'_>) -> Result<HealthToken, TokenError> {
-    let claims = signed_claims(token, expected.keys)?;
-    check(claims.eat_profile == PROFILE, TokenError::Profile)?;
-    check(claims.iss == expected.issuer, TokenError::Issuer)?;
-    check_times(&claims, expected.now)?;
-    check(claims.bootseed.0 == *expected.boot_seed, TokenError::BootSeed)?;
+    let parts = Parts::read(token)?;
+    parts.check_signature(expected.keys)?;
+    let claims = parts.claims()?;
+    check_issue(&claims, expected.issuer, expected.boot_seed, expected.now)?;
     check(claims.hep >= expected.min_epoch, TokenError::Epoch)?;
     check(Jwk::from_spki(expected.peer_spki).as_ref() == Some(&claims.cnf.jwk), TokenError::Confirmation)?;
     check(claims.sub == expected.subject, TokenError::Subject)?;
@@ -87,21 +86,51 @@ struct Header {
     typ: String,
 }
 
-/// Nothing but the header is read before the signature holds.
-fn signed_claims(token: &str, keys: &[TokenKey]) -> Result<Claims, TokenError> {
-    check(token.len() <= MAX_SIZE, TokenError::Size)?;
-    let (input, signature) = token.rsplit_once('.').ok_or(TokenError::Form)?;
-    let (header, payload) = input.split_once('.').ok_or(TokenError::Form)?;
-    check(!payload.contains('.'), TokenError::Form)?;
-    let part = |text: &str| decode(text).ok_or(TokenError::Encoding);
-    let (header, payload, signature) = (part(header)?, part(payload)?, part(signature)?);
+/// A token taken apart. Nothing but the header was read.
+pub(crate) struct Parts<'t> {
+    pub(crate) kid: String,
+    input: &'t str,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
 
-    let header: Header = from_json(&header).ok_or(TokenError::Header)?;
-    check(header.alg == ALG, TokenError::Algorithm)?;
-    check(header.typ == TYP, TokenError::Type)?;
-    let key = keys.iter().find(|key| key.kid() == header.kid).ok_or(TokenError::UnknownKey)?;
-    check(key.verify(input.as_bytes(), &signature), TokenError::Signature)?;
-    from_json(&payload).ok_or(TokenError::Claims)
+impl<'t> Parts<'t> {
+    pub(crate) fn read(token: &'t str) -> Result<Self, TokenError> {
+        check(token.len() <= MAX_SIZE, TokenError::Size)?;
+        let (input, signature) = token.rsplit_once('.').ok_or(TokenError::Form)?;
+        let (header, payload) = input.split_once('.').ok_or(TokenError::Form)?;
+        check(!payload.contains('.'), TokenError::Form)?;
+        let part = |text: &str| decode(text).ok_or(TokenError::Encoding);
+        let (header, payload, signature) = (part(header)?, part(payload)?, part(signature)?);
+
+        let Header { alg, kid, typ } = from_json(&header).ok_or(TokenError::Header)?;
+        check(alg == ALG, TokenError::Algorithm)?;
+        check(typ == TYP, TokenError::Type)?;
+        Ok(Self { kid, input, payload, signature })
+    }
+
+    pub(crate) fn check_signature(&self, keys: &[TokenKey]) -> Result<(), TokenError> {
+        let key = keys.iter().find(|key| key.kid() == self.kid).ok_or(TokenError::UnknownKey)?;
+        check(key.verify(self.input.as_bytes(), &self.signature), TokenError::Signature)
+    }
+
+    /// What it says; to be believed only after [`Parts::check_signature`].
+    pub(crate) fn claims(&self) -> Result<Claims, TokenError> {
+        from_json(&self.payload).ok_or(TokenError::Claims)
+    }
+}
+
+/// Whether attestation-svc `issuer` of the boot `boot_seed` issued this, and for *now*.
+pub(crate) fn check_issue(
+    claims: &Claims,
+    issuer: &str,
+    boot_seed: &[u8; 32],
+    now: i64,
+) -> Result<(), TokenError> {
+    check(claims.eat_profile == PROFILE, TokenError::Profile)?;
+    check(claims.iss == issuer, TokenError::Issuer)?;
+    check_times(claims, now)?;
+    check(claims.bootseed.0 == *boot_seed, TokenError::BootSeed)
 }
 
 fn check_times(claims: &Claims, now: i64) -> Result<(), TokenError> {
@@ -113,7 +142,7 @@ fn check_times(claims: &Claims, now: i64) -> Result<(), TokenError> {
     check(now < claims.exp, TokenError::Expired)
 }
 
-fn check(holds: bool, otherwise: TokenError) -> Result<(), TokenError> {
+pub(crate) fn check(holds: bool, otherwise: TokenError) -> Result<(), TokenError> {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 

@@ -35,6 +35,8 @@ pub struct RuntimeClaims {
     pub measured_config_sha256: B64Url<32>,
     /// SHA-256 of the policy this CVM applied to itself.
     pub policy_sha256: B64Url<32>,
+    /// Hash of the record of this boot's verdict in the audit log (docs/spec/audit.md).
+    pub audit_head: B64Url<32>,
 }
 
 /// EAT debug status.

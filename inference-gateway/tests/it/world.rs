@@ -177,7 +177,10 @@ fn files(folder: &Path) -> ([u8; 32], std::path::PathBuf) {
     write("policy.toml", &policy);
     write("measured.toml", &measured);
     let common = "measured = \"measured.toml\"\npolicy = \"policy.toml\"\nrun_dir = \"run\"\n";
-    write("attestation.toml", &format!("{common}listen = \"127.0.0.1:8444\"\n[log]\nlevel = \"info\"\n"));
+    write(
+        "attestation.toml",
+        &format!("{common}listen = \"127.0.0.1:8444\"\naudit.dir = \"audit\"\n[log]\nlevel = \"info\"\n"),
+    );
     assert!(Policy::parse(policy.as_bytes()).is_ok() && MeasuredConfig::parse(measured.as_bytes()).is_ok());
     (sha256(measured.as_bytes()), folder.join("attestation.toml"))
 }

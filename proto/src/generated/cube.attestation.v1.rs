@@ -48,6 +48,12 @@ pub struct GetStateResponse {
     /// Every identity of the measured configuration, by role.
     #[prost(message, repeated, tag = "14")]
     pub identities: ::prost::alloc::vec::Vec<IdentityState>,
+    /// Records in the audit log, over all boots.
+    #[prost(uint64, tag = "15")]
+    pub audit_records: u64,
+    /// Hash of the last of them, SHA-256.
+    #[prost(string, tag = "16")]
+    pub audit_head: ::prost::alloc::string::String,
 }
 /// One identity.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -29,6 +29,8 @@ pub(super) fn json(state: &GetStateResponse) -> String {
         "epoch": state.epoch,
         "min_epoch": state.min_epoch,
         "report_age_seconds": state.report_age_seconds,
+        "audit_records": state.audit_records,
+        "audit_head": state.audit_head,
         "identities": state.identities.iter().map(identity).collect::<Vec<_>>(),
     }))
 }
@@ -71,6 +73,7 @@ pub(super) fn table(state: &GetStateResponse) -> String {
         ("measured config", state.measured_config_sha256.clone()),
         ("key manifest", format!("version {}, {}", state.manifest_version, state.manifest_sha384)),
         ("health epoch", format!("{}; tokens below {} are void", state.epoch, state.min_epoch)),
+        ("audit log", format!("{} records, head {}", state.audit_records, state.audit_head)),
         ("own report", format!("judged {} ago", age(state.report_age_seconds))),
     ];
     let mut text = String::new();

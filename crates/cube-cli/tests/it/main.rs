@@ -8,6 +8,7 @@
     reason = "a test that cannot go on should say so at once"
 )]
 
+mod audit;
 mod azure;
 mod chat;
 #[expect(dead_code, reason = "its own crate's tests do more to it")]
@@ -22,5 +23,6 @@ mod protos;
 mod real;
 mod shared;
 mod stored;
+mod token;
 mod tool;
 mod world;

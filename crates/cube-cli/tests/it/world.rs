@@ -132,6 +132,7 @@ fn claims() -> RuntimeClaims {
         swversion: "0.0.0".to_owned(),
         measured_config_sha256: B64Url(HOST_DATA),
         policy_sha256: B64Url([1; 32]),
+        audit_head: B64Url([8; 32]),
     }
 }
 

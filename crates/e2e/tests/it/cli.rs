@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use dev_stack::Service;
+
 use crate::rig::{Rig, program};
 
 fn cube(rig: &mut Rig, arguments: &[&str]) -> Output {
@@ -46,4 +48,30 @@ async fn another_deployments_policy_refuses() {
     assert_eq!(output.status.code(), Some(11));
     let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(verdict.get("reason").unwrap(), "host_data");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_of_a_service_that_is_killed_again_and_again_stays_whole() {
+    const KILLS: u64 = 5;
+    let mut rig = Rig::serving("openai").await;
+    for kill in 1..=KILLS {
+        rig.blocking(|rig| rig.stack.kill(Service::Attestation)).unwrap();
+        if kill == KILLS {
+            // Nobody writes to the log while it is read.
+            rig.blocking(|rig| {
+                [Service::Gateway, Service::Adapter].map(|service| rig.stack.kill(service).unwrap())
+            });
+        }
+        rig.stack.start(Service::Attestation).unwrap();
+        rig.wait_for(Service::Attestation, "evidence accepted");
+    }
+    let folder = rig.files().folder().join("audit");
+    let output = cube(&mut rig, &["audit", "verify", "--json", folder.to_str().unwrap()]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{found}");
+    assert_eq!(found.pointer("/events/boot").unwrap(), KILLS + 1);
+    assert!(
+        found.pointer("/events/enrolled").is_some() && found.pointer("/events/stopped").is_none(),
+        "{found}"
+    );
 }

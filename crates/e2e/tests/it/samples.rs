@@ -120,7 +120,7 @@ fn prepare(rig: &Rig) {
     for service in Service::ALL {
         let mut text = with(&sample(&config(service)), "run_dir", "\"run\"");
         let other: &[_] = match service {
-            Service::Attestation => &[("listen", port(8444))],
+            Service::Attestation => &[("listen", port(8444)), ("audit.dir", "\"audit\"".to_owned())],
             Service::Adapter => &[("listen", port(8445))],
             Service::Gateway => {
                 &[("listen", port(8443)), ("attestation_svc", port(8444)), ("adapter", port(8445))]

@@ -286,6 +286,7 @@ impl Authority {
             swversion: "0".to_owned(),
             measured_config_sha256: snp_evidence::B64Url(measured),
             policy_sha256: snp_evidence::B64Url(policy),
+            audit_head: snp_evidence::B64Url([8; 32]),
         };
         claims.to_bytes()
     }

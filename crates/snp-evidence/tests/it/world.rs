@@ -187,6 +187,7 @@ fn claims() -> RuntimeClaims {
         swversion: "0.0.0".to_owned(),
         measured_config_sha256: B64Url([6; 32]),
         policy_sha256: B64Url([7; 32]),
+        audit_head: B64Url([8; 32]),
     }
 }
 

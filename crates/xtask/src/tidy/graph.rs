@@ -13,6 +13,7 @@ use serde_json::Value;
 /// Which of our crates each of our crates may name, beyond [`EVERYBODY`]. Missing here = nothing.
 const ARROWS: &[(&str, &[&str])] = &[
     ("proto", &[]),
+    ("audit-log", &[]),
     ("service-runtime", &[]),
     ("mtls", &[]),
     ("grpc-surface", &[]),
@@ -25,8 +26,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("collateral", &["snp-evidence"]),
     ("health-gate", &["health-token", "snp-evidence"]),
     ("attested-client", &["snp-evidence"]),
-    ("cube-cli", &["attested-client", "azure-vtpm", "collateral", "launch-measurement", "snp-evidence"]),
-    ("attestation-svc", &["collateral", "grpc-surface", "health-token", "snp-evidence", "snp-platform"]),
+    (
+        "cube-cli",
+        &[
+            "attested-client",
+            "audit-log",
+            "azure-vtpm",
+            "collateral",
+            "health-token",
+            "launch-measurement",
+            "snp-evidence",
+        ],
+    ),
+    (
+        "attestation-svc",
+        &["audit-log", "collateral", "grpc-surface", "health-token", "snp-evidence", "snp-platform"],
+    ),
     ("inference-gateway", &["grpc-surface", "health-gate", "snp-evidence"]),
     ("backend-adapter", &["grpc-surface", "health-gate", "snp-evidence"]),
     (
