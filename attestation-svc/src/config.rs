@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use service_runtime::{
-    Common, ConfigError, Configuration, Limits as ConnectionLimits, MeasuredConfig, Observability, Settings,
+    Common, ConfigError, Configuration, ConnectionLimits, MeasuredConfig, Observability, Settings,
     load_config,
 };
 use snp_evidence::Policy;

@@ -17,8 +17,8 @@ use proto::attestation::v1::evidence_service_server::{EvidenceServiceServer, SER
 use proto::attestation::v1::health_service_server::{HealthServiceServer, SERVICE_NAME as HEALTH};
 use proto::attestation::v1::identity_service_server::{IdentityServiceServer, SERVICE_NAME as IDENTITY};
 use service_runtime::{
-    CancellationToken, Condition, Connection, Incoming, Limits, Observer, Ops, Routes, Server, TaskTracker,
-    TraceContext, no_scope,
+    CancellationToken, Condition, Connection, ConnectionLimits, Incoming, Observer, Ops, Routes, Server,
+    TaskTracker, TraceContext, no_scope,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -45,7 +45,7 @@ pub(crate) async fn serve(
     sockets: Sockets,
     listener: TcpListener,
     authority: Arc<Authority>,
-    limits: Limits,
+    limits: ConnectionLimits,
     shutdown: CancellationToken,
 ) {
     let servers = TaskTracker::new();
@@ -110,7 +110,12 @@ fn enrolment(
         router,
         tls: None,
         scope: Arc::new(scope),
-        limits: Limits { age: FOREVER, connections: SOCKET_CONNECTIONS, drain, ..Limits::default() },
+        limits: ConnectionLimits {
+            age: FOREVER,
+            connections: SOCKET_CONNECTIONS,
+            drain,
+            ..ConnectionLimits::default()
+        },
         recycle: watch::channel(0).1,
         observer: observer("enrolment", authority),
     }
@@ -127,13 +132,13 @@ fn admin(authority: &Arc<Authority>, drain: Duration, shutdown: &CancellationTok
         router,
         tls: None,
         scope: no_scope(),
-        limits: Limits { connections: SOCKET_CONNECTIONS, drain, ..Limits::default() },
+        limits: ConnectionLimits { connections: SOCKET_CONNECTIONS, drain, ..ConnectionLimits::default() },
         recycle: watch::channel(0).1,
         observer: observer("admin", authority),
     }
 }
 
-fn evidence(authority: &Arc<Authority>, limits: Limits, shutdown: &CancellationToken) -> Server {
+fn evidence(authority: &Arc<Authority>, limits: ConnectionLimits, shutdown: &CancellationToken) -> Server {
     let refusals = Arc::new(Refusals::new(Arc::clone(&authority.clock)));
     let requests = EvidenceRequests { authority: Arc::clone(authority), refusals };
     let (router, _) = Surface::new(Callers::Svid)

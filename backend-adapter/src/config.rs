@@ -7,12 +7,12 @@ use std::{
 };
 
 use service_runtime::{
-    Common, ConfigError, Configuration, Limits as ConnectionLimits, MeasuredConfig, Observability, Settings,
+    Common, ConfigError, Configuration, ConnectionLimits, MeasuredConfig, Observability, Settings,
     load_config,
 };
 use snp_evidence::Policy;
 
-use crate::model_server::Limits;
+use crate::model_server::AnswerLimits;
 
 /// What the adapter runs with.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub struct Config {
     /// Bounds on connections.
     pub connections: ConnectionLimits,
     /// Bounds on requests and answers.
-    pub answers: Limits,
+    pub answers: AnswerLimits,
     /// What operators are told, and where.
     pub observability: Observability,
 }
@@ -64,9 +64,9 @@ impl Configuration for Config {
     }
 }
 
-fn answer_limits(settings: &mut Settings) -> Limits {
-    let own = Limits::default();
-    Limits {
+fn answer_limits(settings: &mut Settings) -> AnswerLimits {
+    let own = AnswerLimits::default();
+    AnswerLimits {
         connect: settings.seconds(
             "limits.backend_connect_seconds",
             "For the connection to the model server.",

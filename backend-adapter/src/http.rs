@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     dial::{Endpoint, Socket, dial},
     error::{BackendError, Phase},
-    model_server::Limits,
+    model_server::AnswerLimits,
     permit::Permit,
 };
 
@@ -73,7 +73,7 @@ impl<P: Permit> Exchange<P> {
         endpoint: &Endpoint,
         ask: Ask,
         permit: P,
-        limits: &Limits,
+        limits: &AnswerLimits,
         until: Until,
     ) -> Result<Self, BackendError> {
         let begin = begin(endpoint, request(&endpoint.address, ask)?, &permit, limits);
@@ -134,7 +134,7 @@ async fn begin<P: Permit>(
     endpoint: &Endpoint,
     request: Request<Full<Bytes>>,
     permit: &P,
-    limits: &Limits,
+    limits: &AnswerLimits,
 ) -> Result<(Response<Incoming>, Wire), BackendError> {
     let socket = dial(endpoint, permit, limits.connect).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(|_| unanswered())?;

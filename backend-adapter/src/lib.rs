@@ -28,6 +28,6 @@ mod wire;
 
 pub use config::Config;
 pub use metrics::metrics;
-pub use model_server::Limits;
+pub use model_server::AnswerLimits;
 pub use owner::listener_uid;
 pub use run::run;

@@ -22,7 +22,7 @@ const MAX_REFUSAL: usize = 64 << 10;
 
 /// Bounds on a request and its answer. Defaults are those of the design.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct AnswerLimits {
     /// For the connection.
     pub connect: Duration,
     /// Until the first token, from the beginning: loading the model and reading the prompt included.
@@ -37,7 +37,7 @@ pub struct Limits {
     pub frame: usize,
 }
 
-impl Default for Limits {
+impl Default for AnswerLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(2),
@@ -55,7 +55,7 @@ impl Default for Limits {
 pub(crate) struct ModelServer {
     pub(crate) dialect: Dialect,
     pub(crate) endpoint: Endpoint,
-    pub(crate) limits: Limits,
+    pub(crate) limits: AnswerLimits,
 }
 
 impl ModelServer {

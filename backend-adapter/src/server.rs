@@ -9,7 +9,7 @@ use proto::backend::v1::backend_service_server::{BackendServiceServer, SERVICE_N
 use service_runtime::{CancellationToken, Condition, Routes};
 
 use crate::{
-    model_server::{Limits, ModelServer},
+    model_server::{AnswerLimits, ModelServer},
     rpc::Rpc,
 };
 
@@ -29,7 +29,7 @@ pub(crate) fn router(server: Arc<ModelServer>, gate: Gate, serving: Serving) -> 
 }
 
 fn guarded(server: Arc<ModelServer>, serving: Serving) -> (Router, Methods) {
-    let Limits { body, frame, .. } = server.limits;
+    let AnswerLimits { body, frame, .. } = server.limits;
     let backend = BackendServiceServer::new(Rpc { server })
         .max_decoding_message_size(body + REQUEST_SLACK)
         // One event, which is hardly larger than the frame that it came in.

@@ -63,7 +63,7 @@ mod tests {
     use tonic_types::StatusExt;
 
     use super::*;
-    use crate::{Limits, backend::Dialect, decode::FrameError, dial::Endpoint, error::Phase};
+    use crate::{AnswerLimits, backend::Dialect, decode::FrameError, dial::Endpoint, error::Phase};
 
     #[test]
     fn a_status_names_the_field_or_the_phase() {
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(proto::reason_of(&squatter).as_deref(), Some("BACKEND_WRONG_UID"));
     }
 
-    fn server(limits: Limits) -> ModelServer {
+    fn server(limits: AnswerLimits) -> ModelServer {
         let endpoint = Endpoint { address: BackendAddress::Unix("/nonexistent".into()), uid: 0 };
         ModelServer { dialect: Dialect::OpenAi, endpoint, limits }
     }
@@ -93,14 +93,14 @@ mod tests {
         let message = Message { role: Role::User.into(), content: vec![text], ..Message::default() };
         let spec = ChatSpec { model: "m".into(), messages: vec![message], ..ChatSpec::default() };
         let request = GenerateRequest { request_id: "id".into(), spec: Some(spec) };
-        let mut call = call(&server(Limits { frame: 9, ..Limits::default() }), &request).unwrap();
+        let mut call = call(&server(AnswerLimits { frame: 9, ..AnswerLimits::default() }), &request).unwrap();
         let error = call.decoder.feed("data: 0123456789\n".into(), &mut VecDeque::new()).unwrap_err();
         assert_eq!(error, BackendError::Frame(FrameError::TooLarge { limit: 9 }));
     }
 
     #[test]
     fn a_request_needs_an_id_and_a_spec() {
-        let server = server(Limits::default());
+        let server = server(AnswerLimits::default());
         for (request_id, spec, field) in [
             (String::new(), Some(ChatSpec::default()), "request_id"),
             ("with space".to_owned(), Some(ChatSpec::default()), "request_id"),

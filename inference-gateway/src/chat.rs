@@ -28,7 +28,7 @@ use self::{gather::Gather, metrics::Meter, order::Order};
 
 /// Bounds on requests and answers.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct AnswerLimits {
     /// Until the first event that carries output.
     pub first_token: Duration,
     /// Between two events after it.
@@ -45,7 +45,7 @@ pub struct Limits {
     pub frame: usize,
 }
 
-impl Default for Limits {
+impl Default for AnswerLimits {
     fn default() -> Self {
         Self {
             first_token: Duration::from_mins(5),
@@ -63,12 +63,12 @@ impl Default for Limits {
 #[derive(Clone)]
 pub(crate) struct Chat {
     backend: Arc<dyn Backend>,
-    limits: Limits,
+    limits: AnswerLimits,
     metrics: ChatMetrics,
 }
 
 impl Chat {
-    pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits, metrics: ChatMetrics) -> Self {
+    pub(crate) fn new(backend: Arc<dyn Backend>, limits: AnswerLimits, metrics: ChatMetrics) -> Self {
         Self { backend, limits, metrics }
     }
 

@@ -8,12 +8,12 @@ use std::{
 };
 
 use service_runtime::{
-    Common, ConfigError, Configuration, Limits as ConnectionLimits, MeasuredConfig, Observability, Settings,
+    Common, ConfigError, Configuration, ConnectionLimits, MeasuredConfig, Observability, Settings,
     load_config,
 };
 use snp_evidence::Policy;
 
-use crate::chat::Limits as AnswerLimits;
+use crate::chat::AnswerLimits;
 
 /// What the gateway runs with.
 #[derive(Debug, Clone)]

@@ -27,7 +27,7 @@ pub mod server;
 mod spec;
 pub mod upstream;
 
-pub use chat::{ChatMetrics, Limits};
+pub use chat::{AnswerLimits, ChatMetrics};
 pub use config::{Access, Config};
 pub use metrics::metrics;
 pub use request_id::RequestId;

@@ -25,7 +25,7 @@ use tonic::{Code, Status};
 
 use crate::{
     body::{Bounds, bounded, too_large},
-    chat::{Chat, ChatMetrics, Limits},
+    chat::{AnswerLimits, Chat, ChatMetrics},
     evidence::{self, Attestation},
     openai::{self, OpenAi},
     request_id::{self, RequestId},
@@ -45,7 +45,7 @@ pub struct Gateway {
     /// Dates answers.
     pub clock: Arc<dyn Clock>,
     /// Bounds on requests and answers.
-    pub limits: Limits,
+    pub limits: AnswerLimits,
     /// Cancelled when the gateway begins to stop.
     pub draining: CancellationToken,
     /// Time and tokens of answers.
@@ -69,7 +69,7 @@ impl fmt::Debug for Gateway {
 ///
 /// There is no layer for credentials: `access = "anonymous"` is the only access there is.
 pub fn router(gateway: Gateway) -> Router {
-    let Limits { body, unary, bodies, .. } = gateway.limits;
+    let AnswerLimits { body, unary, bodies, .. } = gateway.limits;
     let (routes, methods) = routes(&gateway);
     // axum puts the layer that is added last outermost.
     routes

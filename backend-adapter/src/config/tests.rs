@@ -28,7 +28,7 @@ fn load(adapter: &str) -> Result<Config, String> {
 #[test]
 fn the_defaults_are_those_of_the_design() {
     let config = load(GOOD).unwrap();
-    assert_eq!(config.answers, Limits::default());
+    assert_eq!(config.answers, AnswerLimits::default());
     assert_eq!(config.answers.first_token.as_secs(), 300);
     assert_eq!((config.answers.connect.as_secs(), config.answers.stream_idle.as_secs()), (2, 60));
     assert_eq!((config.answers.body, config.answers.frame), (32 << 20, 1 << 20));

@@ -22,7 +22,7 @@ fn mine(address: BackendAddress) -> Endpoint {
     Endpoint { address, uid: geteuid().as_raw() }
 }
 
-fn server(dialect: Dialect, backend: &FakeBackend, limits: Limits) -> Arc<ModelServer> {
+fn server(dialect: Dialect, backend: &FakeBackend, limits: AnswerLimits) -> Arc<ModelServer> {
     Arc::new(ModelServer { dialect, endpoint: mine(BackendAddress::Tcp(backend.address())), limits })
 }
 
@@ -35,7 +35,7 @@ fn call(dialect: Dialect) -> Call {
 
 type Answer = Vec<Result<Event, BackendError>>;
 
-async fn ask(dialect: Dialect, script: Script, limits: Limits) -> (Answer, FakeBackend) {
+async fn ask(dialect: Dialect, script: Script, limits: AnswerLimits) -> (Answer, FakeBackend) {
     let backend = FakeBackend::start().await.unwrap();
     backend.script(script);
     let events = server(dialect, &backend, limits).generate(call(dialect), TestPermit::default());
@@ -44,7 +44,7 @@ async fn ask(dialect: Dialect, script: Script, limits: Limits) -> (Answer, FakeB
 }
 
 async fn answer(dialect: Dialect, script: Script) -> Answer {
-    ask(dialect, script, Limits::default()).await.0
+    ask(dialect, script, AnswerLimits::default()).await.0
 }
 
 async fn failure(dialect: Dialect, script: Script) -> BackendError {
@@ -73,7 +73,7 @@ fn usage(answer: &Answer) -> Usage {
 #[tokio::test]
 async fn an_answer_comes_whole() {
     for dialect in BOTH {
-        let (events, backend) = ask(dialect, Script::hello(), Limits::default()).await;
+        let (events, backend) = ask(dialect, Script::hello(), AnswerLimits::default()).await;
         assert!(matches!(&events[0], Ok(Event::Started(started)) if started.model == "fake"), "{events:?}");
         assert_eq!(text(&events), "Hello from the fake.");
         assert_eq!(usage(&events), Usage { prompt_tokens: 5, completion_tokens: 3, ..Usage::default() });
@@ -87,7 +87,7 @@ async fn a_unix_socket_serves_as_well() {
     let path = folder.path().join("model.sock");
     let _backend = FakeBackend::start_unix(&path).unwrap();
     let endpoint = mine(BackendAddress::Unix(path));
-    let server = ModelServer { dialect: Dialect::Ollama, endpoint, limits: Limits::default() };
+    let server = ModelServer { dialect: Dialect::Ollama, endpoint, limits: AnswerLimits::default() };
     let events = Arc::new(server).generate(call(Dialect::Ollama), TestPermit::default());
     assert!(events.all(|event| std::future::ready(event.is_ok())).await);
 }
@@ -116,7 +116,7 @@ async fn each_piece_is_handed_on_when_it_comes() {
     for dialect in BOTH {
         let backend = FakeBackend::start().await.unwrap();
         backend.script(Script::paced(3));
-        let server = server(dialect, &backend, Limits::default());
+        let server = server(dialect, &backend, AnswerLimits::default());
         let mut events = pin!(server.generate(call(dialect), TestPermit::default()));
         for piece in 0..3 {
             backend.go_on(1);
@@ -163,7 +163,7 @@ async fn a_client_that_goes_takes_the_connection_with_it() {
         for (script, pieces) in silences() {
             let backend = FakeBackend::start().await.unwrap();
             backend.script(script);
-            let server = server(dialect, &backend, Limits::default());
+            let server = server(dialect, &backend, AnswerLimits::default());
             let mut events = Box::pin(server.generate(call(dialect), TestPermit::default()));
             waiting(&mut events, &backend, pieces).await;
             drop(events);
@@ -178,7 +178,7 @@ async fn a_lapse_cuts_the_answer_and_the_connection() {
         for (script, pieces) in silences() {
             let (backend, permit) = (FakeBackend::start().await.unwrap(), TestPermit::default());
             backend.script(script);
-            let server = server(dialect, &backend, Limits::default());
+            let server = server(dialect, &backend, AnswerLimits::default());
             let mut events = Box::pin(server.generate(call(dialect), permit.clone()));
             waiting(&mut events, &backend, pieces).await;
             permit.0.cancel();
@@ -192,7 +192,7 @@ async fn a_lapse_cuts_the_answer_and_the_connection() {
 #[tokio::test]
 async fn what_was_decoded_before_a_lapse_is_not_handed_on_after_it() {
     let (backend, permit) = (FakeBackend::start().await.unwrap(), TestPermit::default());
-    let server = server(Dialect::Ollama, &backend, Limits::default());
+    let server = server(Dialect::Ollama, &backend, AnswerLimits::default());
     let mut events = Box::pin(server.generate(call(Dialect::Ollama), permit.clone()));
     assert!(events.next().await.unwrap().is_ok());
     permit.0.cancel();
@@ -204,7 +204,7 @@ async fn what_was_decoded_before_a_lapse_is_not_handed_on_after_it() {
 async fn without_leave_no_connection_is_made() {
     let (backend, permit) = (FakeBackend::start().await.unwrap(), TestPermit::default());
     permit.0.cancel();
-    let server = server(Dialect::OpenAi, &backend, Limits::default());
+    let server = server(Dialect::OpenAi, &backend, AnswerLimits::default());
     let mut events = Box::pin(server.clone().generate(call(Dialect::OpenAi), permit.clone()));
     assert_eq!(events.next().await.unwrap().unwrap_err(), BackendError::Lapsed);
     assert_eq!(server.models(permit).await.unwrap_err(), BackendError::Lapsed);
@@ -214,8 +214,8 @@ async fn without_leave_no_connection_is_made() {
 #[tokio::test]
 async fn silence_has_a_limit_in_every_phase() {
     let short = Duration::from_millis(50);
-    let first_token = Limits { first_token: short, ..Limits::default() };
-    let stream_idle = Limits { stream_idle: short, ..Limits::default() };
+    let first_token = AnswerLimits { first_token: short, ..AnswerLimits::default() };
+    let stream_idle = AnswerLimits { stream_idle: short, ..AnswerLimits::default() };
     let scripts = [
         (Script::head(Head::Never), first_token, Phase::FirstToken),
         (Script::answer([Step::KeepAlive, Step::Stall]), first_token, Phase::FirstToken),
@@ -278,7 +278,7 @@ async fn refusals_are_told_in_our_words() {
 async fn what_is_no_http_server_breaks_the_protocol() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = mine(BackendAddress::Tcp(listener.local_addr().unwrap()));
-    let server = ModelServer { dialect: Dialect::Ollama, endpoint, limits: Limits::default() };
+    let server = ModelServer { dialect: Dialect::Ollama, endpoint, limits: AnswerLimits::default() };
     let speak = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, b"+OK hello, this is no HTTP\r\n\r\n")
@@ -295,11 +295,11 @@ async fn models_are_listed_in_both_dialects() {
     let backend = FakeBackend::start().await.unwrap();
     for dialect in BOTH {
         let models =
-            server(dialect, &backend, Limits::default()).models(TestPermit::default()).await.unwrap();
+            server(dialect, &backend, AnswerLimits::default()).models(TestPermit::default()).await.unwrap();
         assert_eq!(models[0].name, "models/fake");
     }
     assert_eq!(backend.connections(), 2, "one connection for each request");
-    let narrow = server(Dialect::Ollama, &backend, Limits { frame: 9, ..Limits::default() });
+    let narrow = server(Dialect::Ollama, &backend, AnswerLimits { frame: 9, ..AnswerLimits::default() });
     let error = narrow.models(TestPermit::default()).await.unwrap_err();
     assert_eq!(error, BackendError::Protocol("a short answer longer than the limit"));
 }

@@ -10,7 +10,7 @@ use tonic::Status;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{Limits, backend::Dialect, dial::Endpoint};
+use crate::{AnswerLimits, backend::Dialect, dial::Endpoint};
 
 /// The listener without its gate, which only a lease opens; `crates/e2e` has both.
 struct World {
@@ -22,7 +22,7 @@ impl World {
     async fn new() -> Self {
         let backend = FakeBackend::start().await.unwrap();
         let endpoint = Endpoint { address: BackendAddress::Tcp(backend.address()), uid: geteuid().as_raw() };
-        let server = ModelServer { dialect: Dialect::OpenAi, endpoint, limits: Limits::default() };
+        let server = ModelServer { dialect: Dialect::OpenAi, endpoint, limits: AnswerLimits::default() };
         let (router, _) = guarded(Arc::new(server), Serving::until(CancellationToken::new()));
         Self { backend, router }
     }

@@ -33,8 +33,8 @@ use proto::backend::v1::{
     backend_service_server::{BackendService, BackendServiceServer},
 };
 use service_runtime::{
-    BackendAddress, CancellationToken, Incoming, Limits, MeasuredConfig, Observer, Server, SystemClock,
-    TaskTracker,
+    BackendAddress, CancellationToken, ConnectionLimits, Incoming, MeasuredConfig, Observer, Server,
+    SystemClock, TaskTracker,
 };
 use snp_evidence::{Policy, TrustRoots};
 use tempfile::TempDir;
@@ -231,7 +231,7 @@ impl World {
             router: Routes::new(BackendServiceServer::new(Capture(captured))).into_axum_router(),
             tls: Some(adapter.mutual_tls()),
             scope: Attachments::new(&adapter, Role::Gateway).scope(),
-            limits: Limits::default(),
+            limits: ConnectionLimits::default(),
             recycle: watch::channel(0).1,
             observer: Observer::default(),
         };

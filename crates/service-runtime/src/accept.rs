@@ -67,7 +67,7 @@ pub enum Incoming {
 
 /// Bounds on connections. Defaults are those of the design.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// For the TLS handshake.
     pub handshake: Duration,
     /// For an HTTP/1.1 request's headers, the time before its first byte included: a kept connection
@@ -91,7 +91,7 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
@@ -118,7 +118,7 @@ pub struct Server {
     /// Extensions of each connection's requests.
     pub scope: Scope,
     /// Bounds.
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
     /// Each change tells the connections of that moment to go (GOAWAY).
     pub recycle: watch::Receiver<u64>,
     /// Tells of connections and requests.

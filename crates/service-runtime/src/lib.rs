@@ -19,7 +19,7 @@ mod ops;
 mod process;
 mod telemetry;
 
-pub use accept::{Incoming, Limits, Scope, Server, TlsSource, no_scope};
+pub use accept::{ConnectionLimits, Incoming, Scope, Server, TlsSource, no_scope};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
     Absent, Common, ConfigError, Configuration, Key, Observability, Problems, Settings, Traces, config_keys,

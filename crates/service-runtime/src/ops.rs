@@ -24,7 +24,7 @@ use tonic::{Code, Status};
 use tower::ServiceExt;
 
 use crate::{
-    accept::{Incoming, Limits, Server, no_scope},
+    accept::{ConnectionLimits, Incoming, Server, no_scope},
     config::Observability,
     metrics::Registry,
     observer::{Observer, RequestMetrics, Routes, TraceContext},
@@ -121,7 +121,7 @@ fn server(name: &'static str, router: Router, requests: RequestMetrics) -> Serve
         router,
         tls: None,
         scope: no_scope(),
-        limits: Limits { connections: CONNECTIONS, ..Limits::default() },
+        limits: ConnectionLimits { connections: CONNECTIONS, ..ConnectionLimits::default() },
         recycle: watch::channel(0).1,
         observer: Observer::new(name, TraceContext::Linked, routes, requests),
     }

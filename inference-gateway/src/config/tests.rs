@@ -1,6 +1,6 @@
 use std::fs;
 
-use service_runtime::Limits as Connections;
+use service_runtime::ConnectionLimits;
 
 use super::*;
 
@@ -45,7 +45,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!([answers.body, answers.bodies, answers.frame], [32 << 20, 512 << 20, 1 << 20]);
     let connections = &config.connections;
     assert_eq!((connections.streams, connections.connections), (256, 10_000));
-    let Connections { handshake, headers, keep_alive, keep_alive_timeout, idle, age, drain, .. } =
+    let ConnectionLimits { handshake, headers, keep_alive, keep_alive_timeout, idle, age, drain, .. } =
         connections;
     let times = [handshake, headers, keep_alive, keep_alive_timeout, idle, age, drain];
     assert_eq!(times.map(Duration::as_secs), [10, 10, 20, 20, 300, 1800, 30]);

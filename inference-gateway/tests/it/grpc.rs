@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use inference_gateway::Limits;
+use inference_gateway::AnswerLimits;
 use proto::inference::v1::{
     ChatRequest, ChatSpec, ContentPart, ListModelsRequest, Message, Role, StreamChatRequest,
     chat_event::Event, content_part::Part, inference_service_client::InferenceServiceClient,
@@ -96,7 +96,7 @@ async fn an_end_without_its_marker_is_a_status() {
 
 #[tokio::test]
 async fn refusals_have_their_reason() {
-    let limits = Limits { body: 10_000, ..Limits::default() };
+    let limits = AnswerLimits { body: 10_000, ..AnswerLimits::default() };
     let world = World::with(limits).await;
     let grpc = Grpc::new(&world).await;
     let refusal = async |spec| client(&grpc).chat(ChatRequest { spec }).await.unwrap_err();
@@ -149,7 +149,7 @@ async fn the_callers_deadline_is_passed_on_and_kept() {
 #[tokio::test]
 async fn silence_has_a_bound() {
     let short = Duration::from_millis(100);
-    let world = World::with(Limits { stream_idle: short, ..Limits::default() }).await;
+    let world = World::with(AnswerLimits { stream_idle: short, ..AnswerLimits::default() }).await;
     let grpc = Grpc::new(&world).await;
     let script = world.fake.next();
     script.send(started(0)).unwrap();

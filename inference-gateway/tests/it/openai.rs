@@ -1,7 +1,7 @@
 //! OpenAI's interface as HTTP/1.1 and HTTP/2 clients see it.
 
 use http_body_util::{BodyExt, Full};
-use inference_gateway::Limits;
+use inference_gateway::AnswerLimits;
 use proto::inference::v1::{ChatRequest, inference_service_client::InferenceServiceClient};
 use tokio::time::timeout;
 use tonic::Code;
@@ -92,7 +92,7 @@ async fn a_failure_before_the_first_event_is_a_status() {
 
 #[tokio::test]
 async fn bad_requests_are_refused_in_openais_form() {
-    let world = World::with(Limits { body: 1000, ..Limits::default() }).await;
+    let world = World::with(AnswerLimits { body: 1000, ..AnswerLimits::default() }).await;
     for mut http in Http::both(&world).await {
         let answer = whole(http.post(CHAT, &ask(r#","temprature":1"#)).await).await;
         assert_eq!((answer.status, answer.code().as_str()), (400, "UNKNOWN_PARAMETER"));
@@ -111,7 +111,7 @@ async fn bad_requests_are_refused_in_openais_form() {
 
 #[tokio::test]
 async fn requests_that_wait_have_a_bound_together() {
-    let world = World::with(Limits { bodies: 1000, ..Limits::default() }).await;
+    let world = World::with(AnswerLimits { bodies: 1000, ..AnswerLimits::default() }).await;
     let (mut waiting, mut http) = (Http::h2(&world).await, Http::h2(&world).await);
     let script = world.fake.next();
     let large = ask(&" ".repeat(600));

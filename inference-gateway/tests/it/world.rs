@@ -11,7 +11,7 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use health_gate::{Holder, HolderConfig};
-use inference_gateway::{ChatMetrics, Limits, server};
+use inference_gateway::{AnswerLimits, ChatMetrics, server};
 use mtls::{Role, ServiceKey};
 use rustls_pki_types::CertificateDer;
 use service_runtime::{
@@ -76,10 +76,10 @@ pub(crate) struct World {
 impl World {
     /// With the gate open.
     pub(crate) async fn open() -> Self {
-        Self::with(Limits::default()).await
+        Self::with(AnswerLimits::default()).await
     }
 
-    pub(crate) async fn with(limits: Limits) -> Self {
+    pub(crate) async fn with(limits: AnswerLimits) -> Self {
         mtls::install_crypto_provider();
         let deployment = Deployment::start().await;
         let holder = deployment.lease().await;
@@ -99,7 +99,7 @@ impl World {
             router: server::router(gateway),
             tls: Some(Arc::new(move || Some(tls.clone()))),
             scope: no_scope(),
-            limits: service_runtime::Limits::default(),
+            limits: service_runtime::ConnectionLimits::default(),
             recycle: holder.epoch_changed(),
             observer: Observer::default(),
         };

@@ -22,7 +22,7 @@ use proto::{
     },
     reason_of,
 };
-use service_runtime::{CancellationToken, Incoming, Limits, Observer, Server};
+use service_runtime::{CancellationToken, ConnectionLimits, Incoming, Observer, Server};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
@@ -110,10 +110,10 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Self {
-        Self::with_limits(Limits::default()).await
+        Self::with_limits(ConnectionLimits::default()).await
     }
 
-    async fn with_limits(limits: Limits) -> Self {
+    async fn with_limits(limits: ConnectionLimits) -> Self {
         let world = World::new();
         let fake = Fake::start(&world);
         let (gateway, adapter) = (world.hold(Role::Gateway).await, world.hold(Role::Adapter).await);
@@ -353,7 +353,9 @@ async fn a_caller_that_goes_away_cancels_the_stream() {
 
 #[tokio::test]
 async fn a_connection_that_is_told_to_go_keeps_its_stream_and_gets_a_successor() {
-    let pair = Pair::with_limits(Limits { age: Duration::from_secs(1), ..Limits::default() }).await;
+    let pair =
+        Pair::with_limits(ConnectionLimits { age: Duration::from_secs(1), ..ConnectionLimits::default() })
+            .await;
     let mut client = pair.channel();
     let mut answer = soon(client.generate(empty::<GenerateRequest>())).await.unwrap().into_inner();
     soon(answer.message()).await.unwrap().unwrap();

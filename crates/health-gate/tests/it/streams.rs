@@ -14,7 +14,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mtls::Role;
-use service_runtime::{CancellationToken, Incoming, Limits, Observer, Server, no_scope};
+use service_runtime::{CancellationToken, ConnectionLimits, Incoming, Observer, Server, no_scope};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -53,7 +53,7 @@ impl Door {
                 .layer(layer),
             tls: Some(holder.listener_tls("gateway/public")),
             scope: no_scope(),
-            limits: Limits::default(),
+            limits: ConnectionLimits::default(),
             recycle: holder.epoch_changed(),
             observer: Observer::default(),
         };

@@ -4,7 +4,7 @@ use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{Observability, Settings};
 use crate::{
-    accept::Limits,
+    accept::ConnectionLimits,
     measured::{MeasuredConfig, sha256},
 };
 
@@ -80,8 +80,8 @@ impl Settings {
     }
 
     /// `limits.*`: bounds on connections; `own` where the file says nothing.
-    pub fn connection_limits(&mut self, own: &Limits) -> Limits {
-        Limits {
+    pub fn connection_limits(&mut self, own: &ConnectionLimits) -> ConnectionLimits {
+        ConnectionLimits {
             handshake: self.seconds(
                 "limits.handshake_seconds",
                 "For the TLS handshake of a new connection.",

@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::*;
-use crate::{accept::Limits, measured::sha256};
+use crate::{accept::ConnectionLimits, measured::sha256};
 
 const POLICY: &[u8] = b"version = 1\n";
 
@@ -20,7 +20,7 @@ impl Configuration for Sample {
     fn read(settings: &mut Settings) -> Option<Self> {
         let common = Common::read(settings, |settings| settings.loopback("listen", "A port."), length);
         let (start_timeout, drain) =
-            (settings.start_timeout(), settings.connection_limits(&Limits::default()).drain);
+            (settings.start_timeout(), settings.connection_limits(&ConnectionLimits::default()).drain);
         Some(Self { common: common?, start_timeout, drain })
     }
 

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::{CertificateDer, ServerName};
 use service_runtime::{
-    CancellationToken, Connection, Incoming, Limits, Observer, Server, ServerTls, no_scope,
+    CancellationToken, Connection, ConnectionLimits, Incoming, Observer, Server, ServerTls, no_scope,
 };
 use tokio::{
     io::AsyncReadExt,
@@ -28,7 +28,7 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-async fn start(router: Router, limits: Limits) -> Running {
+async fn start(router: Router, limits: ConnectionLimits) -> Running {
     let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = issued.cert.der().clone();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -99,7 +99,7 @@ async fn shown(Extension(connection): Extension<Arc<Connection>>) -> Vec<u8> {
 
 #[tokio::test]
 async fn both_ends_know_the_same_exporter_over_h2_and_h1() {
-    let running = start(Router::new().route("/", get(shown)), Limits::default()).await;
+    let running = start(Router::new().route("/", get(shown)), ConnectionLimits::default()).await;
     for alpn in [b"h2".as_slice(), b"http/1.1"] {
         let stream = dial(&running, alpn).await;
         let exporter = stream
@@ -127,7 +127,7 @@ async fn both_ends_know_the_same_exporter_over_h2_and_h1() {
 
 #[tokio::test]
 async fn a_silent_handshake_is_given_up() {
-    let limits = Limits { handshake: Duration::from_millis(50), ..Limits::default() };
+    let limits = ConnectionLimits { handshake: Duration::from_millis(50), ..ConnectionLimits::default() };
     let running = start(Router::new(), limits).await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     assert_eq!(soon(stream.read(&mut [0; 1])).await.unwrap(), 0);
@@ -136,7 +136,7 @@ async fn a_silent_handshake_is_given_up() {
 #[tokio::test]
 async fn a_peer_that_never_speaks_http_is_closed() {
     let short = Duration::from_millis(50);
-    let limits = Limits { idle: short, drain: short, ..Limits::default() };
+    let limits = ConnectionLimits { idle: short, drain: short, ..ConnectionLimits::default() };
     let running = start(Router::new(), limits).await;
     let mut silent = dial(&running, b"h2").await;
     let mut rest = Vec::new();
@@ -149,7 +149,7 @@ async fn a_peer_that_does_not_read_is_closed() {
         let frames = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![0; 1 << 16]));
         axum::body::Body::from_stream(frames)
     };
-    let limits = Limits { unread: Duration::from_millis(100), ..Limits::default() };
+    let limits = ConnectionLimits { unread: Duration::from_millis(100), ..ConnectionLimits::default() };
     let running = start(Router::new().route("/", get(endless)), limits).await;
     let (mut send, connection) = h2(&running).await;
     let unread = soon(send.send_request(request())).await.unwrap();
@@ -170,7 +170,7 @@ async fn recycling_sends_goaway_and_cuts_no_stream() {
             "whole"
         })
     };
-    let running = start(Router::new().route("/", slow), Limits::default()).await;
+    let running = start(Router::new().route("/", slow), ConnectionLimits::default()).await;
     let (mut send, connection) = h2(&running).await;
     let answer = tokio::spawn(send.send_request(request()));
     soon(started.notified()).await;
@@ -193,7 +193,7 @@ async fn drain_waits_for_a_stream_and_then_cuts_it() {
             std::future::pending::<&str>().await
         })
     };
-    let limits = Limits { drain: Duration::from_millis(50), ..Limits::default() };
+    let limits = ConnectionLimits { drain: Duration::from_millis(50), ..ConnectionLimits::default() };
     let running = start(Router::new().route("/", stuck), limits).await;
     let (mut send, _connection) = h2(&running).await;
     let answer = tokio::spawn(send.send_request(request()));
@@ -217,7 +217,7 @@ async fn the_kernel_says_who_is_at_the_other_end_of_a_unix_socket() {
         router: Router::new().route("/", get(who)),
         tls: None,
         scope: no_scope(),
-        limits: Limits::default(),
+        limits: ConnectionLimits::default(),
         recycle: recycled,
         observer: Observer::default(),
     };

@@ -14,7 +14,7 @@ use proto::attestation::v1::{
     health_service_server::{HealthService, HealthServiceServer},
     identity_service_server::{IdentityService, IdentityServiceServer},
 };
-use service_runtime::{CancellationToken, Incoming, Limits, Observer, Server, no_scope};
+use service_runtime::{CancellationToken, ConnectionLimits, Incoming, Observer, Server, no_scope};
 use tokio::{net::UnixListener, sync::watch};
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Request, Response, Status, Streaming, service::Routes};
@@ -42,7 +42,7 @@ impl Socket {
             router: routes.into_axum_router(),
             tls: None,
             scope: no_scope(),
-            limits: Limits { drain: Duration::ZERO, ..Limits::default() },
+            limits: ConnectionLimits { drain: Duration::ZERO, ..ConnectionLimits::default() },
             recycle: watch::channel(0).1,
             observer: Observer::default(),
         };
