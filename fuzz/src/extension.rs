@@ -57,14 +57,13 @@ const FACTS: [&[u8]; 6] = [&[3, 9], &[3, 1], &[3, 2], &[3, 3], &[3, 8], &[4]];
 /// 1.3.6.1.4.1.3704.1.
 const AMD: &[u8] = b"\x2B\x06\x01\x04\x01\x9C\x78\x01";
 
-/// Object id and value of each fact in the genuine certificate. The tag before the id is left out: the X.509 library reads
-/// an id whatever its tag, and here an ASK has signed that.
+/// Object id and value of each fact in the genuine certificate.
 fn certified() -> impl Iterator<Item = [&'static [u8]; 2]> {
     let all = elements(extensions(signed_part(genuine())).unwrap());
     all.into_iter().filter_map(|extension| {
         let members = elements(extension.content);
         let end = members[0].content.strip_prefix(AMD)?;
-        FACTS.contains(&end).then(|| [members[0].content, members.last().unwrap().whole])
+        FACTS.contains(&end).then(|| [members[0].whole, members.last().unwrap().whole])
     })
 }
 

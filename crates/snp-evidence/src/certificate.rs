@@ -74,6 +74,7 @@ impl Certificate {
             return Err(MALFORMED);
         }
         signed.check_algorithm(&x509.tbs_certificate.signature, &x509.signature_algorithm)?;
+        signed.check_extension_ids()?;
         check_extensions(x509.extensions(), &[OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE])?;
         let validity = x509.validity();
         Ok(Self {

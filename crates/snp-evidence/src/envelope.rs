@@ -26,6 +26,8 @@ pub(crate) enum FormError {
     AlgorithmsDiffer,
     #[error("signature algorithm is not RSASSA-PSS with SHA-384, MGF1-SHA-384 and salt 48")]
     Algorithm,
+    #[error("the id of an extension is no object identifier")]
+    ExtensionId,
     #[error("unknown critical extension {0}")]
     CriticalExtension(String),
     #[error("extension {0} stands twice")]
@@ -60,6 +62,11 @@ impl<'a> Signed<'a> {
         Some(Self { message: message.whole, signature, algorithm: algorithm.content })
     }
 
+    /// The ids of the signed part's extensions are what they have to be.
+    pub(crate) fn check_extension_ids(&self) -> Result<(), FormError> {
+        ids_are_tagged(self.message).ok_or(FormError::ExtensionId)
+    }
+
     /// The signed part's statement of the algorithm, `inner`, is that of the outer form, and both are AMD's.
     pub(crate) fn check_algorithm(
         &self,
@@ -80,6 +87,27 @@ impl<'a> Signed<'a> {
     }
 }
 
+/// In the extensions that end a signed part, [3] of certificates and [0] of lists, each id is tagged as one. The library
+/// reads an object identifier whatever its tag.
+fn ids_are_tagged(message: &[u8]) -> Option<()> {
+    let (message, []) = element(SEQUENCE, message)? else { return None };
+    let mut rest = message.content;
+    let mut last = None;
+    while !rest.is_empty() {
+        let (tag, member, more) = any_element(rest)?;
+        (last, rest) = (Some((tag, member)), more);
+    }
+    let Some((CERTIFICATE_EXTENSIONS | LIST_EXTENSIONS, wrapped)) = last else { return Some(()) };
+    let (list, []) = element(SEQUENCE, wrapped.content)? else { return None };
+    rest = list.content;
+    while !rest.is_empty() {
+        let (extension, more) = element(SEQUENCE, rest)?;
+        element(OBJECT_ID, extension.content)?;
+        rest = more;
+    }
+    Some(())
+}
+
 /// No extension stands twice, and each that is critical is one of `known`.
 pub(crate) fn check_extensions(extensions: &[X509Extension<'_>], known: &[Oid<'_>]) -> Result<(), FormError> {
     for (index, extension) in extensions.iter().enumerate() {
@@ -95,24 +123,31 @@ pub(crate) fn check_extensions(extensions: &[X509Extension<'_>], known: &[Oid<'_
 
 const SEQUENCE: u8 = 0x30;
 const BIT_STRING: u8 = 0x03;
+const OBJECT_ID: u8 = 0x06;
+const CERTIFICATE_EXTENSIONS: u8 = 0xA3;
+const LIST_EXTENSIONS: u8 = 0xA0;
 
 struct Element<'a> {
     whole: &'a [u8],
     content: &'a [u8],
 }
 
-/// The first element, which has this tag, and what follows. Lengths are in their shortest form, at most 64 KiB.
+/// The first element, which has this tag, and what follows.
 fn element(tag: u8, der: &[u8]) -> Option<(Element<'_>, &[u8])> {
-    let (length, header) = match *der {
-        [found, length @ 0..=0x7F, ..] if found == tag => (usize::from(length), 2),
-        [found, 0x81, length @ 0x80..=0xFF, ..] if found == tag => (usize::from(length), 3),
-        [found, 0x82, high @ 1..=0xFF, low, ..] if found == tag => {
-            (usize::from(u16::from_be_bytes([high, low])), 4)
-        }
+    let (found, element, rest) = any_element(der)?;
+    (found == tag).then_some((element, rest))
+}
+
+/// Tag of the first element, the element, and what follows. Lengths are in their shortest form, at most 64 KiB.
+fn any_element(der: &[u8]) -> Option<(u8, Element<'_>, &[u8])> {
+    let (tag, length, header) = match *der {
+        [tag, length @ 0..=0x7F, ..] => (tag, usize::from(length), 2),
+        [tag, 0x81, length @ 0x80..=0xFF, ..] => (tag, usize::from(length), 3),
+        [tag, 0x82, high @ 1..=0xFF, low, ..] => (tag, usize::from(u16::from_be_bytes([high, low])), 4),
         _ => return None,
     };
     let (whole, rest) = der.split_at_checked(header + length)?;
-    Some((Element { whole, content: whole.get(header..)? }, rest))
+    Some((tag, Element { whole, content: whole.get(header..)? }, rest))
 }
 
 #[cfg(test)]

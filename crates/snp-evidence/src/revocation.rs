@@ -41,6 +41,7 @@ impl<'a> RevocationList<'a> {
         if x509.extensions().iter().any(|extension| partial.contains(&extension.oid)) {
             return Err(FormError::PartialList);
         }
+        signed.check_extension_ids()?;
         check_extensions(x509.extensions(), &[])?;
         x509.iter_revoked_certificates().try_for_each(|entry| check_extensions(entry.extensions(), &[]))?;
         let next = x509.next_update().ok_or(FormError::Malformed("a revocation list with nextUpdate"))?;

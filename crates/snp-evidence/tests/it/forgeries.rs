@@ -89,6 +89,12 @@ const CERTIFICATES: &[Forgery] = &[
     // The salt length, 48, of the outer signature algorithm.
     ("chain.form", Malformed, |c| c.evidence = |e| edit_vek(e, |der| replace_last(der, SALT_48, SALT_32))),
     ("chain.form", Malformed, |c| reissue(c, |tbs| replace_last(tbs, SALT_48, SALT_32))),
+    // The id of an AMD extension, tagged as a BOOLEAN.
+    ("chain.form", Malformed, |c| {
+        reissue(c, |tbs| {
+            replace(tbs, b"\x06\x0A\x2B\x06\x01\x04\x01\x9C\x78", b"\x01\x0A\x2B\x06\x01\x04\x01\x9C\x78");
+        });
+    }),
     // Version 2.
     ("chain.form", Malformed, |c| {
         reissue(c, |tbs| replace(tbs, b"\xA0\x03\x02\x01\x02", b"\xA0\x03\x02\x01\x01"))
