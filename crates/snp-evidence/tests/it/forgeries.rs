@@ -137,6 +137,10 @@ const LISTS: &[Forgery] = &[
     ("crl.form", Malformed, |c| {
         c.evidence = |e| relist(e, |tbs| replace(tbs, b"\x55\x1D\x14", b"\x55\x1D\x1C"))
     }),
+    // The id of the list's number, tagged as a BOOLEAN.
+    ("crl.form", Malformed, |c| {
+        c.evidence = |e| relist(e, |tbs| replace(tbs, b"\x06\x03\x55\x1D\x14", b"\x01\x03\x55\x1D\x14"))
+    }),
     ("crl.form", Malformed, |c| c.evidence = |e| relist(e, |tbs| replace_last(tbs, SALT_48, SALT_32))),
     ("crl.issuer", Untrusted, |c| c.evidence = |e| relist(e, |tbs| replace(tbs, b"ARK-Turin", b"ARK-Genoa"))),
     ("crl.issuer", Untrusted, |c| c.evidence = |e| relist(e, |tbs| replace(tbs, b"ARK-Turin", b"SEV-Turin"))),
