@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use collateral::Keeper;
-use service_runtime::{CancellationToken, Clock, Exit, Ops, Registry, TaskTracker, bound, ends, left_behind};
+use service_runtime::{CancellationToken, Clock, Exit, Ops, Registry, TaskTracker, bound, ends, to_its_end};
 use snp_evidence::TrustRoots;
 use snp_platform::Platform;
 use tokio::net::TcpListener;
@@ -34,10 +34,8 @@ where
     B: FnOnce() -> F,
     F: Future<Output = io::Result<TcpListener>>,
 {
-    let tracker = TaskTracker::new();
-    let exit = serve(config, platform, roots, bind, clock, shutdown, &tracker).await;
-    left_behind(tracker).await;
-    exit.unwrap_or_else(|exit| exit)
+    to_its_end(|tracker| async move { serve(config, platform, roots, bind, clock, shutdown, &tracker).await })
+        .await
 }
 
 async fn serve<B, F>(

@@ -7,7 +7,7 @@ use health_gate::{Holder, HolderConfig, StartError, attach::Attachments};
 use mtls::Role;
 use service_runtime::{
     CancellationToken, Clock, Exit, Incoming, Observer, Ops, Registry, RequestMetrics, Server, TaskTracker,
-    TraceContext, bound, ends, left_behind,
+    TraceContext, bound, ends, to_its_end,
 };
 use snp_evidence::TrustRoots;
 use tokio::net::TcpListener;
@@ -34,10 +34,7 @@ where
     B: FnOnce() -> F,
     F: Future<Output = io::Result<TcpListener>>,
 {
-    let tracker = TaskTracker::new();
-    let exit = serve(config, roots, bind, clock, shutdown, &tracker).await;
-    left_behind(tracker).await;
-    exit.unwrap_or_else(|exit| exit)
+    to_its_end(|tracker| async move { serve(config, roots, bind, clock, shutdown, &tracker).await }).await
 }
 
 async fn serve<B, F>(

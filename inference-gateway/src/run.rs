@@ -6,7 +6,7 @@ use health_gate::{Holder, HolderConfig, StartError, attach::AttachedChannel};
 use mtls::Role;
 use service_runtime::{
     CancellationToken, Clock, Exit, Incoming, Observer, Ops, Registry, RequestMetrics, Server, TaskTracker,
-    TraceContext, bound, ends, left_behind, no_scope,
+    TraceContext, bound, ends, no_scope, to_its_end,
 };
 use snp_evidence::{PUBLIC_LISTENER, TrustRoots};
 use tokio::{net::TcpListener, sync::watch};
@@ -33,10 +33,7 @@ where
     B: FnOnce() -> F,
     F: Future<Output = io::Result<TcpListener>>,
 {
-    let tracker = TaskTracker::new();
-    let exit = serve(config, roots, bind, clock, shutdown, &tracker).await;
-    left_behind(tracker).await;
-    exit.unwrap_or_else(|exit| exit)
+    to_its_end(|tracker| async move { serve(config, roots, bind, clock, shutdown, &tracker).await }).await
 }
 
 async fn serve<B, F>(

@@ -31,6 +31,6 @@ pub use measured::{Backend, BackendAddress, BackendKind, Identity, MeasuredConfi
 pub use metrics::{Buckets, Counter, Gauge, Held, Histogram, Metric, MetricFact, Registry};
 pub use observer::{Observer, RequestMetrics, Routes, TraceContext, refused_for};
 pub use ops::{Condition, Ops, OpsError};
-pub use process::{bound, ends, launch, left_behind, refuse, shutdown_on_signals};
+pub use process::{bound, ends, launch, refuse, shutdown_on_signals, to_its_end};
 pub use telemetry::{Attribute, describe, propagate};
 pub use tokio_util::{sync::CancellationToken, task::TaskTracker};

@@ -114,12 +114,18 @@ where
     bound.map_err(ends(Exit::Config))
 }
 
-/// Waits for the tasks of a service that has ended: all were told by its parts' going.
-pub async fn left_behind(tracker: TaskTracker) {
+/// Runs `serve` to its end, and then the tasks that it left with its tracker: its parts' going has told them all.
+pub async fn to_its_end<F>(serve: impl FnOnce(TaskTracker) -> F) -> Exit
+where
+    F: Future<Output = Result<Exit, Exit>>,
+{
+    let tracker = TaskTracker::new();
+    let exit = Box::pin(serve(tracker.clone())).await;
     tracker.close();
     if timeout(LEFT_BEHIND, tracker.wait()).await.is_err() {
         tracing::warn!(tasks = tracker.len(), "tasks did not end with the service");
     }
+    exit.unwrap_or_else(|exit| exit)
 }
 
 /// Keeps the process's memory out of core files and away from other processes of its user, and
