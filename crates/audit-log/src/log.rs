@@ -32,8 +32,8 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct AuditLog {
     folder: PathBuf,
-    /// Held, so that the folder has one writer; and flushed, so that new names in it last.
-    lock: File,
+    /// So that the folder has one writer.
+    lock: Lock,
     limits: Limits,
     chain: Chain,
     file: File,
@@ -90,7 +90,7 @@ impl AuditLog {
         let segment = segments.last().cloned().unwrap_or_else(|| Segment::new(folder, chain.next));
         let file = open(&segment.path).map_err(|source| failed("open", &segment.path, source))?;
         if segments.is_empty() {
-            lock.sync_all().map_err(|source| failed("flush", folder, source))?;
+            lock.0.sync_all().map_err(|source| failed("flush", folder, source))?;
         }
         let size = file.metadata().map_err(|source| failed("examine", &segment.path, source))?.len();
         let cut_bytes = walk.torn.map_or(0, |torn| torn.bytes);
@@ -149,7 +149,7 @@ impl AuditLog {
         file.set_len(0)?;
         file.write_all(line.as_bytes())?;
         file.sync_data()?;
-        self.lock.sync_all()?;
+        self.lock.0.sync_all()?;
         (self.chain, self.file, self.length) = (chain, file, line.len() as u64);
         old.iter().try_for_each(|segment| fs::remove_file(&segment.path))
     }
@@ -185,10 +185,21 @@ fn check_folder(folder: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn lock(folder: &Path) -> Result<File, OpenError> {
+/// The folder itself, locked; and flushed, so that new names in it last.
+#[derive(Debug)]
+struct Lock(File);
+
+/// Closing alone would not do: a child that a thread has forked holds a copy until it executes its program.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(folder: &Path) -> Result<Lock, OpenError> {
     let file = File::open(folder).map_err(|source| failed("open", folder, source))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
         Err(TryLockError::Error(source)) => Err(failed("lock", folder, source)),
     }
