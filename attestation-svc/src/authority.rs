@@ -17,10 +17,11 @@ use crate::ca::{Ca, LEAF_LIFE};
 use crate::config::Config;
 use crate::enrolment::{Holder, Identity};
 use crate::error::BootError;
+use crate::judge::Judge;
 use crate::manifest::{Manifests, Published, hash};
 use crate::metrics::Metrics;
 use crate::mint::{Mint, MintError};
-use crate::prover::{Committed, Lane, Prover, ProverError};
+use crate::prover::{Committed, Lane, ProverError};
 use crate::roster::Roster;
 
 /// The source of identity and health of one boot.
@@ -38,7 +39,7 @@ pub(crate) struct Authority {
     pub(crate) roster: Arc<watch::Sender<Roster>>,
     pub(crate) machine: Machine,
     mint: Mint,
-    prover: Prover,
+    judge: Judge,
     claims: Vec<u8>,
     own: OwnIdentity,
 }
@@ -66,7 +67,7 @@ struct OwnIdentity {
 /// What a boot that went well hands over.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    pub(crate) prover: Prover,
+    pub(crate) judge: Judge,
     pub(crate) ca: Ca,
     pub(crate) mint: Mint,
     pub(crate) manifests: Manifests,
@@ -85,7 +86,7 @@ pub(crate) struct Proof {
 
 impl Authority {
     pub(crate) fn new(config: &Config, accepted: Accepted, clock: Arc<dyn Clock>) -> Result<Self, BootError> {
-        let Accepted { prover, ca, mint, manifests, claims, machine, metrics, audit } = accepted;
+        let Accepted { judge, ca, mint, manifests, claims, machine, metrics, audit } = accepted;
         let own = OwnIdentity {
             key: ServiceKey::generate()?,
             material: Material::new(Arc::clone(&clock)),
@@ -103,7 +104,7 @@ impl Authority {
             roster,
             machine,
             mint,
-            prover,
+            judge,
             claims,
             own,
         })
@@ -111,7 +112,7 @@ impl Authority {
 
     /// The form of this machine's evidence, which tells simulated hardware from real.
     pub(crate) fn evidence_format(&self) -> EvidenceFormat {
-        self.prover.format()
+        self.judge.prover.format()
     }
 
     /// A report for `challenge`, over the manifest `published` and the claims of this boot.
@@ -122,8 +123,8 @@ impl Authority {
         published: &Published,
     ) -> Result<Proof, ProverError> {
         let committed = Committed { manifest: &published.bytes, claims: &self.claims };
-        let (since, limit) = (self.clock.boot(), self.prover.limits.call);
-        let evidence = self.prover.evidence(lane, committed.report_data(challenge), limit).await;
+        let (since, limit) = (self.clock.boot(), self.judge.prover.limits.call);
+        let evidence = self.judge.prover.evidence(lane, committed.report_data(challenge), limit).await;
         self.metrics.report(lane, evidence.is_ok(), self.clock.boot().saturating_sub(since));
         let evidence = evidence?;
         let report_sha256 = hash(&SHA256, &evidence.report);

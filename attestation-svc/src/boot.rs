@@ -6,10 +6,7 @@ use audit_log::Hash;
 use collateral::Keeper;
 use nix::unistd::geteuid;
 use service_runtime::Clock;
-use snp_evidence::{
-    B64Url, Binder, CLAIMS_PROFILE, Challenge, DebugStatus, Policy, Purpose, RuntimeClaims, TrustRoots,
-    UnixTime, VerifiedReport, verify,
-};
+use snp_evidence::{B64Url, CLAIMS_PROFILE, DebugStatus, RuntimeClaims, TrustRoots, VerifiedReport};
 use snp_platform::Platform;
 
 use crate::audit::{self, Audit};
@@ -17,10 +14,11 @@ use crate::authority::{Accepted, Authority, Machine};
 use crate::ca::Ca;
 use crate::config::Config;
 use crate::error::BootError;
+use crate::judge::Judge;
 use crate::manifest::Manifests;
 use crate::metrics::Metrics;
 use crate::mint::Mint;
-use crate::prover::{Committed, Lane, Prover};
+use crate::prover::{Committed, Prover};
 
 /// IANA enterprise number of AMD.
 const AMD: u32 = 3704;
@@ -55,15 +53,21 @@ async fn judged(
     if !prover.simulated() {
         check_uids(config)?;
     }
-    let judge = Judge { prover: &prover, roots, policy: &config.policy, clock: clock.as_ref() };
+    let format = prover.format();
+    let judge = Judge {
+        prover,
+        roots: roots.clone(),
+        policy: config.policy.clone(),
+        measured_config_sha256: *config.measured.sha256(),
+        clock: Arc::clone(&clock),
+    };
     let report = judge.own_report(Committed::default()).await?;
-    check_host_data(config, &report)?;
 
     let boot_seed = random()?;
     let ca = Ca::generate(&config.measured.trust_domain, &boot_seed, clock.unix())?;
     let mint = Mint::generate()?;
     let manifests = Manifests::first(boot_seed, &ca, &mint);
-    audit.record(vec![audit::accepted(prover.format(), report.measurement(), ca.instance())]).await?;
+    audit.record(vec![audit::accepted(format, report.measurement(), ca.instance())]).await?;
     let claims = runtime_claims(config, boot_seed, &report, audit.head().1).to_bytes();
     // The keys exist; now the processor vouches for exactly these.
     let manifest = &manifests.current().bytes;
@@ -76,25 +80,7 @@ async fn judged(
         measured_config_sha256: *config.measured.sha256(),
         judged_at: clock.boot(),
     };
-    Authority::new(config, Accepted { prover, ca, mint, manifests, claims, machine, metrics, audit }, clock)
-}
-
-struct Judge<'a> {
-    prover: &'a Prover,
-    roots: &'a TrustRoots,
-    policy: &'a Policy,
-    clock: &'a dyn Clock,
-}
-
-impl Judge<'_> {
-    /// A fresh report for attestation-svc itself, accepted by the policy.
-    async fn own_report(&self, committed: Committed<'_>) -> Result<VerifiedReport, BootError> {
-        let challenge = Challenge { purpose: Purpose::Boot, nonce: random()?, binder: Binder::none() };
-        let expected = committed.report_data(&challenge);
-        let evidence = self.prover.evidence(Lane::Boot, expected, self.prover.limits.boot).await?;
-        let now = UnixTime(self.clock.unix());
-        Ok(verify(&evidence, self.roots, self.policy, &expected, now).map_err(Box::new)?)
-    }
+    Authority::new(config, Accepted { judge, ca, mint, manifests, claims, machine, metrics, audit }, clock)
 }
 
 /// Users are what keeps the services' identities apart, and the model server out of them.
@@ -106,12 +92,6 @@ fn check_uids(config: &Config) -> Result<(), BootError> {
         Some(uid) => Err(BootError::SharedUid(*uid)),
         None => Ok(()),
     }
-}
-
-/// The policy cannot pin HOST_DATA, since the measured configuration names the policy: the digest is compared here.
-fn check_host_data(config: &Config, report: &VerifiedReport) -> Result<(), BootError> {
-    let (observed, expected) = (*report.host_data(), *config.measured.sha256());
-    if observed == expected { Ok(()) } else { Err(BootError::HostData { observed, expected }) }
 }
 
 fn runtime_claims(

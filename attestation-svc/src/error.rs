@@ -3,16 +3,12 @@
 use std::path::PathBuf;
 
 use service_runtime::Exit;
-use snp_evidence::{CheckResult, Refusal, RefusalClass};
 use tracing::error;
 
 use crate::audit::{AuditError, Unwritten};
 use crate::ca::CaError;
+use crate::judge::JudgeError;
 use crate::mint::MintError;
-use crate::prover::ProverError;
-
-/// The comparison of HOST_DATA with the measured configuration.
-const HOST_DATA: &str = "measured_config.host_data";
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -22,25 +18,9 @@ pub(crate) enum BootError {
         "uid {0} is used twice among attestation-svc, the identities and backend.uid; give each a user of its own"
     )]
     SharedUid(u32),
-    /// There is no evidence to judge.
-    #[error("no evidence can be had: {0}")]
-    Prover(#[from] ProverError),
-    /// The evidence was judged and refused.
-    #[error("{0}")]
-    Refused(#[from] Box<Refusal>),
-    /// The CVM was launched for another measured configuration.
-    #[error(
-        "check {HOST_DATA} failed: observed {}, expected {}; launch the CVM with the SHA-256 of the \
-         measured configuration as HOST_DATA",
-        hex::encode(observed),
-        hex::encode(expected)
-    )]
-    HostData {
-        /// `HOST_DATA` of the report.
-        observed: [u8; 32],
-        /// Digest of the measured configuration.
-        expected: [u8; 32],
-    },
+    /// The machine was not accepted.
+    #[error(transparent)]
+    Judged(#[from] JudgeError),
     /// AWS-LC gave no randomness.
     #[error("no random bytes could be had")]
     Random,
@@ -70,36 +50,13 @@ pub(crate) enum BootError {
 impl BootError {
     /// The check that refused the machine, and what it saw.
     pub(crate) fn failed_check(&self) -> Option<(&'static str, String)> {
-        match self {
-            Self::Refused(refusal) => {
-                let failed = refusal.checks().iter().find(|check| check.id == refusal.reason());
-                Some((refusal.reason(), failed.map_or_else(String::new, |check| check.observed.clone())))
-            }
-            Self::HostData { observed, .. } => Some((HOST_DATA, hex::encode(observed))),
-            Self::SharedUid(_)
-            | Self::Prover(_)
-            | Self::Socket(_)
-            | Self::Audit(_)
-            | Self::Unwritten(_)
-            | Self::Identity(_)
-            | Self::Random
-            | Self::Ca(_)
-            | Self::Mint(_)
-            | Self::Key(_) => None,
-        }
+        if let Self::Judged(error) = self { error.failed_check() } else { None }
     }
 
     /// The exit code of its class.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::HostData { .. } => Exit::Policy,
-            Self::Prover(ProverError::Collateral(_)) => Exit::Collateral,
-            Self::Prover(_) => Exit::NoTee,
-            Self::Refused(refusal) => match refusal.class() {
-                RefusalClass::Malformed | RefusalClass::Untrusted | RefusalClass::Channel => Exit::Evidence,
-                RefusalClass::OutOfPolicy => Exit::Policy,
-                RefusalClass::Stale | RefusalClass::Unavailable => Exit::Collateral,
-            },
+            Self::Judged(error) => error.exit(),
             // AWS-LC failing to make a key or a random number has no exit code of its own.
             Self::SharedUid(_)
             | Self::Socket(_)
@@ -116,11 +73,8 @@ impl BootError {
 
 /// Tells the operator, once: every failed check, or the one thing that is wrong.
 pub(crate) fn log(refused: &BootError) {
-    if let BootError::Refused(refusal) = refused {
-        for check in refusal.checks().iter().filter(|check| check.result == CheckResult::Fail) {
-            let (observed, expected) = (&check.observed, &check.expected);
-            error!(check = check.id, %observed, %expected, fix = check.fix, "check failed");
-        }
+    if let BootError::Judged(error) = refused {
+        error.log_checks();
     }
     error!(exit = refused.exit() as u8, reason = %refused, "not starting");
 }

@@ -5,6 +5,7 @@
 //! `server.rs` (the layer stack of each listener) → `rpc/` (one file per service).
 //!
 //! - `run_dir.rs`: one unix socket per identity, and the administrator's.
+//! - `judge.rs`: what attestation-svc makes of its own machine.
 //! - `enrolment.rs`: the single holder of an identity. `roster.rs`: who holds what and which tokens
 //!   are void, as a pure state machine.
 //! - `ca.rs`: certificates. `mint.rs`: health tokens; no other code mints. `manifest.rs`: the list of
@@ -27,6 +28,7 @@ mod config;
 mod device;
 mod enrolment;
 mod error;
+mod judge;
 mod manifest;
 mod metrics;
 mod mint;

@@ -192,7 +192,7 @@ struct Lock(File);
 /// Closing alone would not do: a child that a thread has forked holds a copy until it executes its program.
 impl Drop for Lock {
     fn drop(&mut self) {
-        let _ = self.0.unlock();
+        drop(self.0.unlock());
     }
 }
 
