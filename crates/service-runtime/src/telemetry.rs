@@ -16,10 +16,10 @@ use opentelemetry_sdk::{
     Resource,
     trace::{Sampler, SdkTracerProvider},
 };
-use tracing::{Level, Metadata, level_filters::LevelFilter};
+use tracing::{Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{FilterExt, filter_fn},
+    filter::{FilterExt, FilterFn, filter_fn},
     layer::{Filter, SubscriberExt},
     registry,
     util::SubscriberInitExt,
@@ -60,23 +60,9 @@ impl Telemetry {
     /// Sends logs of this process to stderr, one JSON object a line, and its spans to the collector
     /// where there is one. Once per process, inside its runtime.
     pub(crate) fn install(service: &'static str, observability: &Observability) -> Result<Self, String> {
-        let logs = tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .with_writer(io::stderr)
-            .with_filter(logged(&observability.log_level)?);
         let spans = observability.traces.as_ref().map(|traces| provider(service, traces)).transpose()?;
-        let exported = spans.as_ref().map(|provider| {
-            let scope = InstrumentationScope::builder("cube").with_version(env!("CARGO_PKG_VERSION"));
-            tracing_opentelemetry::layer()
-                .with_tracer(provider.tracer_with_scope(scope.build()))
-                .with_location(false)
-                .with_threads(false)
-                .with_tracked_inactivity(false)
-                .with_filter(LevelFilter::INFO.and(filter_fn(is_content_free)))
-        });
-        registry().with(logs).with(exported).try_init().map_err(|error| error.to_string())?;
+        let subscriber = subscriber(&observability.log_level, spans.as_ref())?;
+        subscriber.try_init().map_err(|error| error.to_string())?;
         Ok(Self { spans })
     }
 
@@ -90,10 +76,41 @@ impl Telemetry {
     }
 }
 
+fn subscriber(
+    level: &str,
+    spans: Option<&SdkTracerProvider>,
+) -> Result<impl Subscriber + Send + Sync + use<>, String> {
+    let logs = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_span_list(false)
+        .with_writer(io::stderr)
+        .with_filter(logged(level)?)
+        .boxed();
+    let exported = spans.map(|provider| {
+        let scope = InstrumentationScope::builder("cube").with_version(env!("CARGO_PKG_VERSION"));
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer_with_scope(scope.build()))
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_filter(LevelFilter::INFO.and(own_or_warning()))
+            .boxed()
+    });
+    // A list: beside an empty `Option` of a layer, each span of a library is made before it is passed over.
+    let layers: Vec<_> = [logs].into_iter().chain(exported).collect();
+    Ok(registry().with(layers))
+}
+
 /// What reaches the logs: what the operator asks for, and the audit lines in any case.
 fn logged<S>(level: &str) -> Result<impl Filter<S> + use<S>, String> {
-    let audit = filter_fn(|metadata| metadata.target() == "audit");
-    Ok(log_filter(level)?.or(audit).and(filter_fn(is_content_free)))
+    let audit = filter_fn(|metadata| metadata.target() == "audit").with_max_level_hint(LevelFilter::INFO);
+    Ok(log_filter(level)?.or(audit).and(own_or_warning()))
+}
+
+fn own_or_warning() -> FilterFn {
+    // Without a hint of its own it would take away the other filters', and what they switch off would be asked for each time.
+    filter_fn(is_content_free as fn(&Metadata<'_>) -> bool).with_max_level_hint(LevelFilter::TRACE)
 }
 
 pub(crate) fn log_filter(level: &str) -> Result<EnvFilter, String> {
@@ -138,6 +155,23 @@ mod tests {
     use tracing::{info, subscriber::with_default, trace, warn};
 
     use super::*;
+
+    /// Libraries have spans for each frame of each stream: where nobody wants them, they cost one comparison.
+    #[test]
+    fn what_nobody_wants_is_not_asked_for_again() {
+        for (level, most) in
+            [("info", LevelFilter::INFO), ("off", LevelFilter::INFO), ("debug", LevelFilter::DEBUG)]
+        {
+            let subscriber = subscriber(level, None).unwrap();
+            assert_eq!(subscriber.max_level_hint(), Some(most), "{level}");
+        }
+        with_default(subscriber("trace", None).unwrap(), || {
+            assert!(
+                !tracing::enabled!(target: "h2", Level::TRACE)
+                    && tracing::enabled!(target: "access", Level::TRACE)
+            );
+        });
+    }
 
     #[test]
     fn audit_lines_are_written_at_every_level_and_libraries_only_warn() {
