@@ -11,7 +11,7 @@ use std::time::Duration;
 use audit_log::{AuditLog, Event, Hash, OpenError, Stamp};
 use mtls::Role;
 use proto::reason;
-use service_runtime::{Clock, Exit};
+use service_runtime::{Clock, Counter, Exit};
 use snp_evidence::EvidenceFormat;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -34,6 +34,7 @@ pub(crate) struct Audit {
     head: Arc<Mutex<(u64, Hash)>>,
     minutes: Mutex<BTreeMap<Role, Minute>>,
     clock: Arc<dyn Clock>,
+    failures: Counter<0>,
 }
 
 /// Nothing that needs a record is granted.
@@ -50,13 +51,17 @@ impl From<Unwritten> for Status {
 
 impl Audit {
     /// Opens the log, and records the start in it.
-    pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, BootError> {
+    pub(crate) async fn open(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        failures: Counter<0>,
+    ) -> Result<Self, BootError> {
         let (folder, limits, now) = (config.audit.folder.clone(), config.audit.limits, stamp(&*clock));
         let opened = spawn_blocking(move || AuditLog::open(&folder, limits, now)).await;
         let log = opened.map_err(|stopped| Unwritten(stopped.into()))?.map_err(AuditError)?;
         let head = Arc::new(Mutex::new(log.head()));
         let log = Arc::new(tokio::sync::Mutex::new(log));
-        let audit = Self { log, head, minutes: Mutex::default(), clock };
+        let audit = Self { log, head, minutes: Mutex::default(), clock, failures };
         audit.record(vec![boot(config)]).await?;
         Ok(audit)
     }
@@ -79,8 +84,10 @@ impl Audit {
             written.await.unwrap_or_else(|stopped| Err(stopped.into()))
         });
         let written = written.await.unwrap_or_else(|late| Err(late.into()));
-        let unwritten = |error: &io::Error| error!(%error, "the audit log cannot be written: enrolments and tokens are refused");
-        Ok(written.inspect_err(unwritten)?)
+        Ok(written.inspect_err(|error: &io::Error| {
+            self.failures.add([], 1);
+            error!(%error, "the audit log cannot be written: enrolments and tokens are refused");
+        })?)
     }
 
     /// Records what has happened already, whether or not that can be written.
@@ -150,6 +157,11 @@ fn boot(config: &Config) -> Event {
     }
 }
 
+/// As much of what a check saw as a record takes.
+pub(crate) fn cut(observed: &str) -> String {
+    observed.chars().take(MAX_TEXT).collect()
+}
+
 /// The machine was judged, and `instance` begins.
 pub(crate) fn accepted(format: EvidenceFormat, measurement: &[u8; 48], instance: &str) -> Event {
     Event::Verdict {
@@ -172,7 +184,7 @@ pub(crate) fn refused(format: EvidenceFormat, error: &BootError) -> Event {
         measurement: None,
         instance: None,
         failed_check: failed_check.map(str::to_owned),
-        observed: observed.map(|observed| observed.chars().take(MAX_TEXT).collect()),
+        observed: observed.as_deref().map(cut),
         exit: Some(error.exit() as u8),
     }
 }

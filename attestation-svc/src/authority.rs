@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use aws_lc_rs::digest::SHA256;
 use health_token::{AFFIRMING, Attested, B64Url, Claims, MAX_LIFE, PROFILE};
@@ -22,6 +21,7 @@ use crate::manifest::{Manifests, Published, hash};
 use crate::metrics::Metrics;
 use crate::mint::{Mint, MintError};
 use crate::prover::{Committed, Lane, ProverError};
+use crate::reattest::Vouching;
 use crate::roster::Roster;
 
 /// The source of identity and health of one boot.
@@ -38,9 +38,11 @@ pub(crate) struct Authority {
     /// Who is, and which tokens are void.
     pub(crate) roster: Arc<watch::Sender<Roster>>,
     pub(crate) machine: Machine,
+    /// Whether it may vouch for anybody at present.
+    pub(crate) vouching: Vouching,
+    pub(crate) judge: Judge,
+    pub(crate) claims: Vec<u8>,
     mint: Mint,
-    judge: Judge,
-    claims: Vec<u8>,
     own: OwnIdentity,
 }
 
@@ -51,8 +53,6 @@ pub(crate) struct Machine {
     pub(crate) measurement: [u8; 48],
     pub(crate) policy_sha256: [u8; 32],
     pub(crate) measured_config_sha256: [u8; 32],
-    /// When the newest report of attestation-svc's own was judged, on the boot clock.
-    pub(crate) judged_at: Duration,
 }
 
 /// attestation-svc's own SVID, for the mutual TLS listener.
@@ -68,6 +68,7 @@ struct OwnIdentity {
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) judge: Judge,
+    pub(crate) vouching: Vouching,
     pub(crate) ca: Ca,
     pub(crate) mint: Mint,
     pub(crate) manifests: Manifests,
@@ -86,7 +87,7 @@ pub(crate) struct Proof {
 
 impl Authority {
     pub(crate) fn new(config: &Config, accepted: Accepted, clock: Arc<dyn Clock>) -> Result<Self, BootError> {
-        let Accepted { judge, ca, mint, manifests, claims, machine, metrics, audit } = accepted;
+        let Accepted { judge, vouching, ca, mint, manifests, claims, machine, metrics, audit } = accepted;
         let own = OwnIdentity {
             key: ServiceKey::generate()?,
             material: Material::new(Arc::clone(&clock)),
@@ -103,9 +104,10 @@ impl Authority {
             identities,
             roster,
             machine,
-            mint,
+            vouching,
             judge,
             claims,
+            mint,
             own,
         })
     }

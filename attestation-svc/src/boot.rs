@@ -19,6 +19,7 @@ use crate::manifest::Manifests;
 use crate::metrics::Metrics;
 use crate::mint::Mint;
 use crate::prover::{Committed, Prover};
+use crate::reattest::Vouching;
 
 /// IANA enterprise number of AMD.
 const AMD: u32 = 3704;
@@ -70,7 +71,7 @@ async fn judged(
     audit.record(vec![audit::accepted(format, report.measurement(), ca.instance())]).await?;
     let claims = runtime_claims(config, boot_seed, &report, audit.head().1).to_bytes();
     // The keys exist; now the processor vouches for exactly these.
-    let manifest = &manifests.current().bytes;
+    let (manifest, asked) = (&manifests.current().bytes, clock.boot());
     let report = judge.own_report(Committed { manifest, claims: &claims }).await?;
 
     let machine = Machine {
@@ -78,9 +79,13 @@ async fn judged(
         measurement: *report.measurement(),
         policy_sha256: config.policy.sha256(),
         measured_config_sha256: *config.measured.sha256(),
-        judged_at: clock.boot(),
     };
-    Authority::new(config, Accepted { judge, ca, mint, manifests, claims, machine, metrics, audit }, clock)
+    let vouching = Vouching::new(asked, Arc::clone(&clock));
+    Authority::new(
+        config,
+        Accepted { judge, vouching, ca, mint, manifests, claims, machine, metrics, audit },
+        clock,
+    )
 }
 
 /// Users are what keeps the services' identities apart, and the model server out of them.

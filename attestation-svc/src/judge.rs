@@ -32,7 +32,7 @@ impl Judge {
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| JudgeError::Random)?;
         let challenge = Challenge { purpose: Purpose::Boot, nonce, binder: Binder::none() };
         let expected = committed.report_data(&challenge);
-        let evidence = self.prover.evidence(Lane::Boot, expected, self.prover.limits.boot).await?;
+        let evidence = self.prover.evidence(Lane::Own, expected, self.prover.limits.boot).await?;
         let now = UnixTime(self.clock.unix());
         let report = verify(&evidence, &self.roots, &self.policy, &expected, now).map_err(Box::new)?;
         self.check_host_data(&report)?;
@@ -83,6 +83,17 @@ impl JudgeError {
             }
             Self::HostData { observed, .. } => Some((HOST_DATA, hex::encode(observed))),
             Self::Prover(_) | Self::Random => None,
+        }
+    }
+
+    /// Whether this is a verdict on the machine, and not the lack of one.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::HostData { .. } => true,
+            Self::Refused(refusal) => {
+                !matches!(refusal.class(), RefusalClass::Stale | RefusalClass::Unavailable)
+            }
+            Self::Prover(_) | Self::Random => false,
         }
     }
 

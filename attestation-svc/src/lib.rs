@@ -5,7 +5,8 @@
 //! `server.rs` (the layer stack of each listener) → `rpc/` (one file per service).
 //!
 //! - `run_dir.rs`: one unix socket per identity, and the administrator's.
-//! - `judge.rs`: what attestation-svc makes of its own machine.
+//! - `judge.rs`: what attestation-svc makes of its own machine. `standing.rs`: what those verdicts come to, as a pure state
+//!   machine. `reattest.rs`, `clock_watch.rs`: when it is judged anew, and what closes.
 //! - `enrolment.rs`: the single holder of an identity. `roster.rs`: who holds what and which tokens
 //!   are void, as a pure state machine.
 //! - `ca.rs`: certificates. `mint.rs`: health tokens; no other code mints. `manifest.rs`: the list of
@@ -24,6 +25,7 @@ mod audit;
 mod authority;
 mod boot;
 mod ca;
+mod clock_watch;
 mod config;
 mod device;
 mod enrolment;
@@ -33,12 +35,14 @@ mod manifest;
 mod metrics;
 mod mint;
 mod prover;
+mod reattest;
 mod refusals;
 mod roster;
 mod rpc;
 mod run;
 mod run_dir;
 mod server;
+mod standing;
 
 pub use config::{AuditConfig, Config};
 pub use device::find_device;

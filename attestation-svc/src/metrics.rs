@@ -7,6 +7,8 @@ use mtls::Role;
 use service_runtime::{Buckets, Counter, Histogram, Metric, MetricFact, Registry, RequestMetrics};
 
 use crate::authority::Authority;
+use crate::clock_watch::Jump;
+use crate::judge::JudgeError;
 use crate::prover::Lane;
 
 const REPORTS: Metric<2> = Metric {
@@ -30,6 +32,28 @@ const MANIFEST: Metric<0> = Metric {
     labels: [],
 };
 
+const VERDICTS: Metric<1> = Metric {
+    name: "cube_reattestations_total",
+    help: "Verdicts on this machine while the service runs; `none` where no report or certificate could be had",
+    labels: ["verdict"],
+};
+const AGE: Metric<0> = Metric {
+    name: "cube_evidence_age_seconds",
+    help: "Since the newest report that was accepted was asked for; at 900 nothing is vouched for",
+    labels: [],
+};
+const JUMPS: Metric<1> = Metric {
+    name: "cube_clock_jumps_total",
+    help: "Times that time did not pass evenly, by what happened",
+    labels: ["what"],
+};
+
+const UNRECORDED: Metric<0> = Metric {
+    name: "cube_audit_failures_total",
+    help: "Records that could not be written to the audit log; nothing was granted without its record",
+    labels: [],
+};
+
 /// A report takes 10 ms to some seconds where others wait.
 const SECONDS: Buckets = Buckets(&[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0]);
 
@@ -41,6 +65,9 @@ pub(crate) struct Metrics {
     tokens: Counter<1>,
     reports: Counter<2>,
     report_seconds: Histogram<1>,
+    pub(crate) unrecorded: Counter<0>,
+    verdicts: Counter<1>,
+    jumps: Counter<1>,
     /// Weak, because the authority counts here, and takes its keys with it when it goes.
     authority: Arc<OnceLock<Weak<Authority>>>,
 }
@@ -55,12 +82,19 @@ impl Metrics {
             authority.map_or(0, |authority| authority.manifests.current().manifest.version)
         };
         registry.read_counter(&MANIFEST, version);
+        let told = Arc::clone(&authority);
+        let age =
+            move || told.get().and_then(Weak::upgrade).map_or(0.0, |it| it.vouching.age().as_secs_f64());
+        registry.read_gauge(&AGE, age);
         Self {
             requests: RequestMetrics::register(registry),
             collateral: collateral::Metrics::register(registry),
             tokens: registry.counter(&TOKENS),
             reports: registry.counter(&REPORTS),
             report_seconds: registry.histogram(&REPORT_SECONDS, SECONDS),
+            unrecorded: registry.counter(&UNRECORDED),
+            verdicts: registry.counter(&VERDICTS),
+            jumps: registry.counter(&JUMPS),
             authority,
         }
     }
@@ -74,11 +108,30 @@ impl Metrics {
     /// A report was asked for in `lane`.
     pub(crate) fn report(&self, lane: Lane, made: bool, took: Duration) {
         let caller = match lane {
-            Lane::Boot | Lane::Inside => "inside",
+            Lane::Own | Lane::Inside => "inside",
             Lane::Public => "public",
         };
         self.reports.add([caller, if made { "ok" } else { "failed" }], 1);
         self.report_seconds.observe([caller], took.as_secs_f64());
+    }
+
+    /// This machine was judged anew.
+    pub(crate) fn reattested(&self, judged: &Result<(), JudgeError>) {
+        let verdict = match judged {
+            Ok(()) => "accepted",
+            Err(error) if error.is_refusal() => "refused",
+            Err(_) => "none",
+        };
+        self.verdicts.add([verdict], 1);
+    }
+
+    /// Time did not pass evenly.
+    pub(crate) fn clock_jump(&self, jump: Jump) {
+        let what = match jump {
+            Jump::WallClock(_) => "wall_clock",
+            Jump::Suspended(_) => "suspended",
+        };
+        self.jumps.add([what], 1);
     }
 
     /// A token was minted for the holder of `role`.

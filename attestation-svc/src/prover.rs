@@ -6,6 +6,7 @@
 mod retry;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use collateral::{Keeper, Unavailable};
@@ -40,13 +41,15 @@ pub(crate) struct Prover {
     pub(crate) limits: ReportLimits,
     public: PublicLane,
     turn: Arc<Mutex<()>>,
+    /// How often attestation-svc itself waits for a turn.
+    own_waits: AtomicUsize,
 }
 
 /// On whose behalf a report is made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Lane {
-    /// attestation-svc at its start, which waits for certificates that have to be fetched.
-    Boot,
+    /// attestation-svc itself, which goes before everybody and waits for certificates that have to be fetched.
+    Own,
     /// A service that enrols.
     Inside,
     /// Anybody who can reach the gateway.
@@ -100,7 +103,14 @@ impl Committed<'_> {
 impl Prover {
     pub(crate) fn new(platform: Box<dyn Platform>, collateral: Arc<Keeper>, limits: ReportLimits) -> Self {
         let public = PublicLane::new(limits.waiting);
-        Self { platform: platform.into(), collateral, limits, public, turn: Arc::default() }
+        Self {
+            platform: platform.into(),
+            collateral,
+            limits,
+            public,
+            turn: Arc::default(),
+            own_waits: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn format(&self) -> EvidenceFormat {
@@ -127,19 +137,31 @@ impl Prover {
             (Err(_), None) => return Err(ProverError::Late(limit)),
         };
         let endorsed = match lane {
-            Lane::Boot => self.collateral.endorse_patiently(bare).await,
+            Lane::Own => self.collateral.endorse_patiently(bare).await,
             Lane::Inside | Lane::Public => self.collateral.endorse(bare, limit).await,
         };
         Ok(endorsed?)
     }
 
+    /// A turn at the device. Whoever has it while attestation-svc waits queues up again, behind it.
+    async fn turn(&self, lane: Lane) -> OwnedMutexGuard<()> {
+        let _waiting = matches!(lane, Lane::Own).then(|| OwnWaits::begin(&self.own_waits));
+        loop {
+            let turn = Arc::clone(&self.turn).lock_owned().await;
+            if matches!(lane, Lane::Own) || self.own_waits.load(Ordering::Acquire) == 0 {
+                return turn;
+            }
+        }
+    }
+
     /// One turn at the device; gives the place in the public lane back.
     async fn attempt(
         &self,
+        lane: Lane,
         first: Option<First>,
         report_data: ReportData,
     ) -> Result<(Option<First>, Result<Evidence, PlatformError>), ProverError> {
-        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let turn = self.turn(lane).await;
         let platform = Arc::clone(&self.platform);
         let work = spawn_blocking(move || {
             // A call that outlives its deadline keeps its turn: the mailbox is still taken.
@@ -147,6 +169,22 @@ impl Prover {
             (first, platform.evidence(report_data.as_bytes()))
         });
         work.await.map_err(|_| ProverError::Stopped)
+    }
+}
+
+/// attestation-svc waits for a turn, until this is dropped.
+struct OwnWaits<'a>(&'a AtomicUsize);
+
+impl<'a> OwnWaits<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for OwnWaits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -274,6 +312,40 @@ mod tests {
         enrolment.await.unwrap();
         (0..WAITING).for_each(|_| go.send(()).unwrap());
         assert!(crowd.join_all().await.iter().all(Result::is_ok));
+    }
+
+    #[tokio::test]
+    async fn attestation_svc_itself_goes_before_whoever_came_first() {
+        let (go, prover) = stuck();
+        let mut at_work = pin!(prover.evidence(Lane::Inside, data(), DEADLINE));
+        let mut enrolment = pin!(prover.evidence(Lane::Inside, data(), DEADLINE));
+        let mut own = pin!(prover.evidence(Lane::Own, data(), DEADLINE));
+        for call in [&mut at_work, &mut enrolment, &mut own] {
+            assert!(poll!(call).is_pending());
+        }
+        go.send(()).unwrap();
+        at_work.await.unwrap();
+        go.send(()).unwrap();
+        tokio::select! {
+            biased;
+            made = &mut own => drop(made.unwrap()),
+            _ = &mut enrolment => panic!("an enrolment overtook"),
+        }
+        go.send(()).unwrap();
+        enrolment.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_no_longer_waits_holds_up_nobody() {
+        let (go, prover) = stuck();
+        let mut at_work = pin!(prover.evidence(Lane::Inside, data(), DEADLINE));
+        assert!(poll!(&mut at_work).is_pending());
+        let given_up = prover.evidence(Lane::Own, data(), Duration::from_millis(20)).await;
+        assert!(matches!(given_up, Err(ProverError::Late(_))));
+        go.send(()).unwrap();
+        go.send(()).unwrap();
+        at_work.await.unwrap();
+        prover.evidence(Lane::Inside, data(), DEADLINE).await.unwrap();
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use tracing::info;
 
 use crate::audit::Audit;
 use crate::boot::boot;
+use crate::clock_watch::ClockWatch;
 use crate::config::Config;
 use crate::error::{BootError, log};
 use crate::metrics::Metrics;
@@ -61,10 +62,11 @@ where
     let collateral = Arc::new(collateral.map_err(ends(Exit::Config))?);
 
     let audit = tokio::select! {
-        opened = Audit::open(&config, Arc::clone(&clock)) => opened.map_err(|error| refused(&error))?,
+        opened = Audit::open(&config, Arc::clone(&clock), metrics.unrecorded.clone()) => opened.map_err(|error| refused(&error))?,
         () = shutdown.cancelled() => return Ok(Exit::Clean),
     };
     let audit = Arc::new(audit);
+    let clocks = ClockWatch::new(Arc::clone(&clock));
     let (keeper, log) = (Arc::clone(&collateral), Arc::clone(&audit));
     let boot = boot(&config, platform, keeper, &roots, clock, metrics.clone(), log);
     let authority = tokio::select! {
@@ -81,10 +83,11 @@ where
     let listener = bound(bind, config.listen).await?;
 
     info!(instance = authority.ca.instance(), "evidence accepted; identities can be enrolled");
-    server::tell_readiness(&ops, &shutdown);
+    server::tell_readiness(&ops, &authority, &shutdown);
     let fresh = collateral.watch(shutdown.clone());
-    let serving = server::serve(sockets, listener, authority, config.connections, shutdown);
-    tokio::join!(serving, fresh);
+    let serving =
+        server::serve(sockets, listener, Arc::clone(&authority), config.connections, shutdown.clone());
+    tokio::join!(serving, fresh, authority.keep_judging(clocks, &shutdown));
     audit.stopped(Exit::Clean).await;
     info!("stopped");
     Ok(Exit::Clean)

@@ -61,15 +61,20 @@ pub(crate) async fn serve(
     drop(lock);
 }
 
-/// From now on the service is ready until it is asked to stop.
-pub(crate) fn tell_readiness(ops: &Ops, shutdown: &CancellationToken) {
-    let health = grpc_surface::health(Serving::until(shutdown.clone()), &[EVIDENCE]);
-    let stopping = shutdown.clone();
+/// From now on the service is ready, while it vouches for this machine and until it is asked to stop.
+pub(crate) fn tell_readiness(ops: &Ops, authority: &Arc<Authority>, shutdown: &CancellationToken) {
+    let health = grpc_surface::health(vouching(authority, shutdown), &[EVIDENCE]);
+    let (stopping, authority) = (shutdown.clone(), Arc::clone(authority));
     let ready = move || {
         let not_stopping = Condition { name: "not-stopping", holds: !stopping.is_cancelled() };
-        vec![Condition { name: "evidence", holds: true }, not_stopping]
+        vec![Condition { name: "evidence", holds: authority.vouching.check().is_ok() }, not_stopping]
     };
     ops.ready_when(health, ready);
+}
+
+fn vouching(authority: &Arc<Authority>, shutdown: &CancellationToken) -> Serving {
+    let (changes, authority) = (authority.vouching.changes(), Arc::clone(authority));
+    Serving::new(move || authority.vouching.check().is_ok(), changes, shutdown.clone())
 }
 
 /// Serves on `socket`, which disappears afterwards.
@@ -99,7 +104,7 @@ fn enrolment(
     let (router, _) = Surface::new(callers)
         .serve(IdentityServiceServer::new(identities).max_decoding_message_size(MAX_REQUEST))
         .serve(HealthServiceServer::new(leases).max_decoding_message_size(MAX_REQUEST))
-        .finish(Serving::until(shutdown.clone()));
+        .finish(vouching(authority, shutdown));
     let scope = move |connection: &Arc<Connection>| {
         let pid = connection.unix_peer.and_then(|peer| peer.pid);
         let mut extensions = Extensions::new();
@@ -143,7 +148,7 @@ fn evidence(authority: &Arc<Authority>, limits: ConnectionLimits, shutdown: &Can
     let requests = EvidenceRequests { authority: Arc::clone(authority), refusals };
     let (router, _) = Surface::new(Callers::Svid)
         .serve(EvidenceServiceServer::new(requests).max_decoding_message_size(MAX_REQUEST))
-        .finish(Serving::until(shutdown.clone()));
+        .finish(vouching(authority, shutdown));
     let (authority, observer) = (Arc::clone(authority), observer("evidence", authority));
     Server {
         router,

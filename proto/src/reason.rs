@@ -94,6 +94,14 @@ reasons! {
     AUDIT_UNAVAILABLE: Later, grpc [Unavailable], http [],
         "Operators make room on the disk of `audit.dir`, and find the cause in attestation-svc's log. A service whose \
          token is refused has 15 s left.";
+    /// This machine was judged anew and refused: nothing is vouched for, and tokens from before are void.
+    EVIDENCE_REFUSED: Later, grpc [Unavailable], http [],
+        "Operators find the failed check in attestation-svc's log and audit log, and mend the machine; the next verdict, \
+         within a minute, opens again.";
+    /// This machine could not be judged anew for 15 minutes: nothing is vouched for, and tokens from before are void.
+    EVIDENCE_STALE: Later, grpc [Unavailable], http [],
+        "Operators find in attestation-svc's log what is missing: a secure processor that answers, or a certificate or \
+         revocation list of AMD's; the next verdict opens again.";
     /// The nonce is not 32 bytes; over HTTP, not 32 bytes in unpadded base64url.
     NONCE_INVALID: No, grpc [InvalidArgument], http [400],
         "Callers draw 32 random bytes for each request.";

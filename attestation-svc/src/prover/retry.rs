@@ -24,12 +24,12 @@ impl Prover {
         last: &mut Option<PlatformError>,
     ) -> Result<(Evidence, Option<OwnedSemaphorePermit>), ProverError> {
         let mut first = match lane {
-            Lane::Boot | Lane::Inside => None,
+            Lane::Own | Lane::Inside => None,
             Lane::Public => Some(self.public.first().await?),
         };
         let mut pause = FIRST_PAUSE;
         loop {
-            let (place, made) = self.attempt(first, report_data).await?;
+            let (place, made) = self.attempt(lane, first, report_data).await?;
             match made {
                 Err(error) if error.is_transient() => *last = Some(error),
                 made => return Ok((made?, place.map(|(_first, place)| place))),

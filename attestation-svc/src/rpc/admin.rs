@@ -103,8 +103,9 @@ impl AdminService for Administration {
 
 impl Administration {
     fn state(&self) -> GetStateResponse {
-        let Authority { ca, manifests, clock, identities, roster, machine, .. } = self.authority.as_ref();
-        let Machine { product, measurement, policy_sha256, measured_config_sha256, judged_at } = machine;
+        let Authority { ca, manifests, clock, identities, roster, machine, vouching, .. } =
+            self.authority.as_ref();
+        let Machine { product, measurement, policy_sha256, measured_config_sha256 } = machine;
         let (now, own, manifest) = (clock.boot(), ca.identity(Role::Attestation), manifests.current());
         let roster = roster.borrow().clone();
         let (epochs, (audit_records, audit_head)) = (roster.epochs(), self.authority.audit.head());
@@ -121,7 +122,7 @@ impl Administration {
             manifest_sha384: hex::encode(manifest.sha384),
             epoch: epochs.epoch,
             min_epoch: epochs.min_epoch,
-            report_age_seconds: age(now, *judged_at),
+            report_age_seconds: vouching.age().as_secs(),
             audit_records,
             audit_head: audit_head.to_string(),
             identities: identities.iter().map(|identity| self.identity(identity, &roster, now)).collect(),

@@ -102,6 +102,8 @@ impl Lease {
         }
         self.answered = expected;
         let epochs = self.session.holder()?.place.heartbeat(self.authority.clock.boot())?;
+        // After the epochs were read: what closes meanwhile voids them.
+        self.authority.vouching.check()?;
         let token =
             if beat.token_nonce.is_empty() { String::new() } else { self.token(beat, &epochs).await? };
         Ok(self.message(expected, epochs, token))
@@ -110,6 +112,8 @@ impl Lease {
     async fn token(&self, beat: &LeaseRequest, epochs: &Epochs) -> Result<String, Status> {
         let (nonce, holder) = (nonce(&beat.token_nonce)?, self.session.holder()?);
         self.authority.audit.token(self.session.identity.role).await?;
+        // The record may have taken its time.
+        self.authority.vouching.check()?;
         let token = self.authority.token(holder, nonce, epochs.epoch).map_err(internal)?;
         holder.place.granted();
         Ok(token)

@@ -65,9 +65,10 @@ impl Identities {
         let nonce = nonce(&request.nonce)?;
         let key = verified(&request.csr)?;
         let listeners = listeners(role, &key, &request.listeners)?;
+        let authority = &self.authority;
+        authority.vouching.check()?;
         let place = session.identity.take().await?;
 
-        let authority = &self.authority;
         let id = authority.ca.identity(role);
         let listed: Vec<_> =
             listeners.iter().map(|(name, key)| (name.clone(), key.spki_der().to_vec())).collect();
@@ -87,6 +88,7 @@ impl Identities {
         let serial = hex::encode(serial_of(&svid).map_err(internal)?);
         let recorded = session.recorded(serial.clone(), manifest.manifest.version);
         authority.audit.enrolled(role, recorded).await?;
+        authority.vouching.check()?;
         let holder = Holder { id: id.clone(), confirmation, attested, place };
         session.enrol(holder, authority.clock.boot(), serial)?;
         info!(target: "audit", identity = %id, manifest = manifest.manifest.version, "enrolled");

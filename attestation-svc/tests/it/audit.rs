@@ -31,18 +31,18 @@ fn segments(world: &World) -> Vec<PathBuf> {
 }
 
 /// Every record, after the chain was found whole.
-fn records(world: &World) -> Vec<serde_json::Value> {
+pub(crate) fn records(world: &World) -> Vec<serde_json::Value> {
     verified(world);
     let lines =
         segments(world).into_iter().flat_map(|path| BufReader::new(fs::File::open(path).unwrap()).lines());
     lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
 }
 
-fn named<'r>(records: &'r [serde_json::Value], event: &str) -> Vec<&'r serde_json::Value> {
+pub(crate) fn named<'r>(records: &'r [serde_json::Value], event: &str) -> Vec<&'r serde_json::Value> {
     records.iter().filter(|record| record["event"] == event).collect()
 }
 
-async fn admin(world: &World) -> Link {
+pub(crate) async fn admin(world: &World) -> Link {
     Link::unix(&world.path("run").join("admin.sock")).await
 }
 

@@ -15,5 +15,6 @@ mod fake_kds;
 mod lease;
 mod no_tee;
 mod peer;
+mod reattest;
 mod surface;
 mod world;

@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 use service_runtime::{CancellationToken, Exit, ManualClock};
 use snp_evidence::{Endorsements, Evidence, EvidenceFormat, Policy, TrustRoots, Vek};
 use snp_platform::{Platform, PlatformError};
-use snp_simulator::{ChipSpec, Guest, Product, SecureProcessor, SimulatedRoot};
+use snp_simulator::{ChipSpec, Guest, Product, SecureProcessor, SimulatedRoot, Tcb};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
@@ -46,10 +46,19 @@ pub(crate) fn processor() -> &'static SecureProcessor {
     &machine().1
 }
 
+/// The same processor after a firmware update.
+pub(crate) fn updated(tcb: Tcb) -> Arc<SecureProcessor> {
+    let (root, processor) = machine();
+    Arc::new(root.make_processor(&ChipSpec { tcb, ..processor.chip().clone() }).unwrap())
+}
+
 /// A revocation list that names nobody and lasts for `seconds`.
 pub(crate) fn list(seconds: i64) -> Vec<u8> {
     machine().0.crl(&[], NOW - 60, NOW + seconds).unwrap()
 }
+
+/// Another processor and guest, once there are.
+type Became = Arc<Mutex<Option<(Arc<SecureProcessor>, Guest)>>>;
 
 /// The simulated processor as a device, with faults on demand.
 #[derive(Clone)]
@@ -64,9 +73,16 @@ pub(crate) struct Device {
     /// That a report was asked for.
     pub(crate) called: Arc<Notify>,
     hold: Arc<Mutex<Option<Receiver<()>>>>,
+    /// What the machine has become meanwhile, whose certificates the host offers as before.
+    pub(crate) became: Became,
 }
 
 impl Device {
+    /// From now on it is another guest on the same processor, or that of before.
+    pub(crate) fn becomes(&self, guest: Option<Guest>) {
+        *self.became.lock().unwrap() = guest.map(|guest| (Arc::clone(&self.processor), guest));
+    }
+
     /// From now on no report is made until the answer is dropped.
     pub(crate) fn hold(&self) -> Sender<()> {
         let (held, hold) = channel();
@@ -104,7 +120,9 @@ impl Platform for Device {
             ark: Some(processor.ark_der().to_vec()),
             ..Endorsements::default()
         };
-        let report = processor.report(&self.guest, report_data).unwrap();
+        let became = self.became.lock().unwrap().clone();
+        let (processor, guest) = became.unwrap_or_else(|| (Arc::clone(processor), self.guest.clone()));
+        let report = processor.report(&guest, report_data).unwrap();
         Ok(Evidence { format: self.format, report, endorsements })
     }
 }
@@ -149,6 +167,7 @@ impl World {
             fault: None,
             called: Arc::default(),
             hold: Arc::default(),
+            became: Arc::default(),
         };
         Self { folder, device, roots: roots(), clock: Arc::new(ManualClock::new(NOW)) }
     }

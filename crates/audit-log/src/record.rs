@@ -96,6 +96,26 @@ pub enum Event {
         /// Exit code, where the service does not go on.
         exit: Option<u8>,
     },
+    /// The machine was judged anew with another outcome than before, or could not be judged for too long.
+    Standing {
+        /// Whether identities and tokens are granted from now on.
+        accepted: bool,
+        /// Why not: `EVIDENCE_REFUSED` or `EVIDENCE_STALE`.
+        reason: Option<String>,
+        /// Where it was refused: the first check that failed.
+        failed_check: Option<String>,
+        /// What it saw.
+        observed: Option<String>,
+        /// Epoch in force afterwards.
+        epoch: u64,
+        /// Least epoch of valid tokens afterwards.
+        min_epoch: u64,
+    },
+    /// The clocks of the machine jumped; not more than one record a minute.
+    ClockJump {
+        /// In words.
+        what: String,
+    },
     /// A process became the holder of an identity.
     Enrolled {
         /// `gateway` or `adapter`.

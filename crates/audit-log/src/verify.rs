@@ -138,6 +138,8 @@ fn kind(event: &Event) -> String {
     let name = match event {
         Event::Boot { .. } => "boot",
         Event::Verdict { .. } => "verdict",
+        Event::Standing { .. } => "standing",
+        Event::ClockJump { .. } => "clock_jump",
         Event::Enrolled { .. } => "enrolled",
         Event::Refused { .. } => "refused",
         Event::Grants { .. } => "grants",

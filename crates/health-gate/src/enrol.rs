@@ -9,7 +9,7 @@ use proto::{
     attestation::v1::{
         EnrollRequest, EnrollResponse, ListenerKey, identity_service_client::IdentityServiceClient,
     },
-    reason::IDENTITY_REVOKED,
+    reason::{EVIDENCE_REFUSED, EVIDENCE_STALE, IDENTITY_REVOKED},
 };
 use rustls::{RootCertStore, client::verify_server_cert_signed_by_trust_anchor, server::ParsedCertificate};
 use rustls_pki_types::CertificateDer;
@@ -300,9 +300,12 @@ pub enum EnrolError {
 }
 
 impl EnrolError {
-    /// Whether an operator has revoked this process's identity: nothing that rests on it may go on.
-    pub(crate) fn is_revocation(&self) -> bool {
-        matches!(self, Self::Refused(status) if proto::reason_of(status).as_deref() == Some(IDENTITY_REVOKED))
+    /// Whether attestation-svc has withdrawn its word, for this process (an operator revoked its identity) or for all (it
+    /// does not vouch for the machine any more): nothing that rests on it may go on.
+    pub(crate) fn is_withdrawal(&self) -> bool {
+        let Self::Refused(status) = self else { return false };
+        let withdrawn = [IDENTITY_REVOKED, EVIDENCE_REFUSED, EVIDENCE_STALE];
+        proto::reason_of(status).is_some_and(|reason| withdrawn.contains(&reason.as_str()))
     }
 
     /// How a service that has never served ends on this; `None` where trying again may help.

@@ -259,9 +259,9 @@ impl Shared {
         }
     }
 
-    /// Shuts at once where this process's own identity is revoked.
+    /// Shuts at once where attestation-svc's word is withdrawn.
     fn refused(&self, error: &EnrolError) {
-        if error.is_revocation() {
+        if error.is_withdrawal() {
             self.gate.close();
         }
     }

@@ -79,8 +79,8 @@ pub(crate) enum Lie {
     InUse,
     /// `Enroll` says that the identity is revoked.
     RevokedAtEnrol,
-    /// A lease stream ends saying that the identity is revoked.
-    RevokedInLease,
+    /// A lease stream ends with this reason, by which attestation-svc takes its word back.
+    WithdrawnInLease(&'static str),
 }
 
 /// The running fake; it stops when dropped.
@@ -208,6 +208,11 @@ impl Authority {
 
     fn tells(&self, lie: Lie) -> bool {
         *self.lie.lock().unwrap() == Some(lie)
+    }
+
+    fn withdrawn(&self) -> Option<&'static str> {
+        let Some(Lie::WithdrawnInLease(reason)) = *self.lie.lock().unwrap() else { return None };
+        Some(reason)
     }
 
     pub(crate) fn identity(&self, role: Role) -> SpiffeId {

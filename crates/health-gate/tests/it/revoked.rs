@@ -2,6 +2,7 @@
 
 use health_gate::Lapsed;
 use mtls::Role;
+use proto::reason;
 
 use crate::{
     fake::{Fake, Lie},
@@ -43,18 +44,20 @@ async fn a_notice_of_the_own_revocation_shuts_the_gate_and_nobody_elses() {
 }
 
 #[tokio::test]
-async fn a_lease_that_ends_as_revoked_shuts_the_gate_at_once() {
-    let world = World::new();
-    let fake = Fake::start(&world);
-    let holder = world.hold(Role::Gateway).await;
-    let permit = holder.gate().permit().unwrap();
-    fake.authority.lie(Some(Lie::RevokedInLease));
-    fake.authority.hang_up.send_replace(());
-    soon(permit.lapsed()).await;
-    // It may enrol again, as after a reinstatement; what was cut stays cut.
-    fake.authority.lie(None);
-    until_open(&holder.gate(), true).await;
-    assert_eq!(permit.check(), Err(Lapsed));
+async fn a_lease_that_ends_as_withdrawn_shuts_the_gate_at_once() {
+    for reason in [reason::IDENTITY_REVOKED, reason::EVIDENCE_REFUSED, reason::EVIDENCE_STALE] {
+        let world = World::new();
+        let fake = Fake::start(&world);
+        let holder = world.hold(Role::Gateway).await;
+        let permit = holder.gate().permit().unwrap();
+        fake.authority.lie(Some(Lie::WithdrawnInLease(reason)));
+        fake.authority.hang_up.send_replace(());
+        soon(permit.lapsed()).await;
+        // It may enrol again, as after a reinstatement; what was cut stays cut.
+        fake.authority.lie(None);
+        until_open(&holder.gate(), true).await;
+        assert_eq!(permit.check(), Err(Lapsed));
+    }
 }
 
 #[tokio::test]

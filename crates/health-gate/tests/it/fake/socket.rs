@@ -60,7 +60,7 @@ impl IdentityService for Socket {
         }
         if authority.tells(Lie::RevokedAtEnrol) {
             authority.refused.send_modify(|count| *count += 1);
-            return Err(revoked());
+            return Err(withdrawn(proto::reason::IDENTITY_REVOKED));
         }
         let key = CertificateRequest::verify(&request.csr).unwrap();
         *self.key.lock().unwrap() = key.spki_der().to_vec();
@@ -107,7 +107,7 @@ impl HealthService for Socket {
         let notices = WatchStream::from_changes(self.authority.notice.subscribe());
         let notices = notices.map(move |()| Ok(noticing.message(0, String::new())));
         let messages = stream::select(answers, notices).take_until(async move { hang_up.changed().await });
-        let last = async move { ending.tells(Lie::RevokedInLease).then(|| Err(revoked())) };
+        let last = async move { Some(Err(withdrawn(ending.withdrawn()?))) };
         Ok(Response::new(messages.chain(stream::once(last).filter_map(std::future::ready)).boxed()))
     }
 }
@@ -131,6 +131,7 @@ impl Socket {
     }
 }
 
-fn revoked() -> Status {
-    proto::status(Code::PermissionDenied, proto::reason::IDENTITY_REVOKED, "revoked by an operator")
+fn withdrawn(reason: &str) -> Status {
+    let codes = proto::reason::Reason::named(reason).unwrap().codes;
+    proto::status(*codes.first().unwrap(), reason, "withdrawn")
 }
