@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest::SHA256;
 use health_token::{AFFIRMING, Attested, B64Url, Claims, MAX_LIFE, PROFILE};
-use mtls::{CertificateRequest, Material, Role, ServiceKey, Svid};
+use mtls::{CertificateRequest, Material, Role, ServiceKey, SpiffeId, Svid};
 use service_runtime::{Clock, MeasuredConfig, ServerTls};
 use snp_evidence::{Challenge, EvidenceFormat, Product};
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::enrolment::{Holder, Identity};
 use crate::error::BootError;
 use crate::judge::Judge;
+use crate::keys::Keys;
 use crate::manifest::{Manifests, Published, hash};
 use crate::metrics::Metrics;
 use crate::mint::{Mint, MintError};
@@ -27,7 +28,7 @@ use crate::roster::Roster;
 /// The source of identity and health of one boot.
 #[derive(Debug)]
 pub(crate) struct Authority {
-    pub(crate) ca: Ca,
+    pub(crate) keys: Keys,
     pub(crate) manifests: Manifests,
     pub(crate) public_names: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -42,7 +43,6 @@ pub(crate) struct Authority {
     pub(crate) vouching: Vouching,
     pub(crate) judge: Judge,
     pub(crate) claims: Vec<u8>,
-    mint: Mint,
     own: OwnIdentity,
 }
 
@@ -95,7 +95,7 @@ impl Authority {
         };
         let (roster, identities) = identities(&config.measured)?;
         Ok(Self {
-            ca,
+            keys: Keys::new(ca, mint, clock.boot()),
             manifests,
             public_names: config.measured.public_names.clone(),
             clock,
@@ -107,9 +107,13 @@ impl Authority {
             vouching,
             judge,
             claims,
-            mint,
             own,
         })
+    }
+
+    /// The SPIFFE ID of `role` in this instance.
+    pub(crate) fn identity(&self, role: Role) -> SpiffeId {
+        self.keys.ca().identity(role)
     }
 
     /// The form of this machine's evidence, which tells simulated hardware from real.
@@ -148,8 +152,8 @@ impl Authority {
         let now = self.clock.unix();
         let mut jti = [0; 16];
         aws_lc_rs::rand::fill(&mut jti).map_err(|_| MintError)?;
-        let token = self.mint.mint(&Claims {
-            iss: self.ca.identity(Role::Attestation).to_string(),
+        let token = self.keys.mint().mint(&Claims {
+            iss: self.identity(Role::Attestation).to_string(),
             sub: holder.id.to_string(),
             iat: now,
             nbf: now,
@@ -189,10 +193,10 @@ impl Authority {
     fn renew(&self, now: i64) -> Result<(), Box<dyn std::error::Error>> {
         let OwnIdentity { key, material, .. } = &self.own;
         let request = CertificateRequest::verify(&key.csr_der()?)?;
-        let svid = self.ca.issue_svid(Role::Attestation, &request, now)?;
-        let own = self.ca.identity(Role::Attestation);
+        let svid = self.keys.ca().issue_svid(Role::Attestation, &request, now)?;
+        let own = self.identity(Role::Attestation);
         let svid = Svid { key: key.clone(), chain: vec![svid] };
-        material.set(&svid, vec![self.ca.certificate().clone()], own.trust_domain(), own.instance())?;
+        material.set(&svid, self.keys.trust_bundle(), own.trust_domain(), own.instance())?;
         Ok(())
     }
 }

@@ -31,23 +31,39 @@ pub(crate) struct Ca {
     issuer: CertifiedIssuer<'static, CaKey>,
     spki: Vec<u8>,
     own: SpiffeId,
+    seq: u64,
 }
 
 impl Ca {
-    /// Makes the CA of the instance that `boot_seed` and the new key determine.
+    /// Makes the first CA of a boot, which names the instance together with `boot_seed`.
     pub(crate) fn generate(trust_domain: &str, boot_seed: &[u8; 32], now: i64) -> Result<Self, CaError> {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).map_err(|_| CaError::Key)?;
-        let spki = pair.public_key().as_der().map_err(|_| CaError::Key)?.as_ref().to_vec();
+        let (pair, spki) = key()?;
         let own = SpiffeId::new(trust_domain, &instance(boot_seed, &spki), Role::Attestation)?;
+        Self::of(pair, spki, own, 1, now)
+    }
 
-        let mut params = params(&format!("Cube CVM {}", own.instance()), now, CA_BACKDATE, CA_LIFE)?;
+    /// Makes the CA after this one, of the same instance.
+    pub(crate) fn successor(&self, now: i64) -> Result<Self, CaError> {
+        let (pair, spki) = key()?;
+        Self::of(pair, spki, self.own.clone(), self.seq + 1, now)
+    }
+
+    fn of(pair: EcdsaKeyPair, spki: Vec<u8>, own: SpiffeId, seq: u64, now: i64) -> Result<Self, CaError> {
+        // Of two CAs with one name, software that looks for the issuer by name would try the wrong one.
+        let name = format!("Cube CVM {}, CA {seq}", own.instance());
+        let mut params = params(&name, now, CA_BACKDATE, CA_LIFE)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, CaKey(pair))?;
-        Ok(Self { issuer, spki, own })
+        Ok(Self { issuer, spki, own, seq })
     }
 
-    /// First 16 hex digits of SHA-256(boot seed ‖ CA SPKI).
+    /// Counts the CAs of this boot from 1.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// First 16 hex digits of SHA-256(boot seed ‖ SPKI of the boot's first CA).
     pub(crate) fn instance(&self) -> &str {
         self.own.instance()
     }
@@ -118,6 +134,12 @@ impl fmt::Debug for Ca {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ca").field("instance", &self.own.instance()).finish_non_exhaustive()
     }
+}
+
+fn key() -> Result<(EcdsaKeyPair, Vec<u8>), CaError> {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).map_err(|_| CaError::Key)?;
+    let spki = pair.public_key().as_der().map_err(|_| CaError::Key)?.as_ref().to_vec();
+    Ok((pair, spki))
 }
 
 fn params(common_name: &str, now: i64, backdate: i64, life: i64) -> Result<CertificateParams, CaError> {

@@ -99,14 +99,21 @@ impl Place {
         checked.map_err(|refused| self.identity.refusal(refused))
     }
 
-    /// Whether an operator asked for a new enrolment.
+    /// Whether a new enrolment was asked for.
     pub(crate) fn told_to_renew(&self) -> bool {
         self.identity.roster.borrow().told_to_renew(self.identity.role, self.ticket)
     }
 
     /// Notes a heartbeat. A token that answers it is of the returned epoch.
     pub(crate) fn heartbeat(&self, now: Duration) -> Result<Epochs, Status> {
-        self.note(|roster, role, ticket| roster.heartbeat(role, ticket, now))
+        let mut noted = Err(Refused::Lost);
+        // A rotation may wait for what it puts in force.
+        self.identity.roster.send_if_modified(|roster| {
+            let before = roster.in_force(self.identity.role);
+            noted = roster.heartbeat(self.identity.role, self.ticket, now);
+            before != roster.in_force(self.identity.role)
+        });
+        noted.map_err(|refused| self.identity.refusal(refused))
     }
 
     /// Notes that a token was granted.
@@ -117,18 +124,11 @@ impl Place {
         });
     }
 
+    /// No lease stream has to hear of it.
     fn enrolled(&self, holder: Enrolled) -> Result<(), Status> {
-        self.note(|roster, role, ticket| roster.enrolled(role, ticket, holder))
-    }
-
-    /// A change that no lease stream has to hear of.
-    fn note<T>(
-        &self,
-        note: impl FnOnce(&mut Roster, Role, Ticket) -> Result<T, Refused>,
-    ) -> Result<T, Status> {
         let mut noted = Err(Refused::Lost);
         self.identity.roster.send_if_modified(|roster| {
-            noted = note(roster, self.identity.role, self.ticket);
+            noted = roster.enrolled(self.identity.role, self.ticket, holder);
             false
         });
         noted.map_err(|refused| self.identity.refusal(refused))

@@ -9,6 +9,8 @@
 //!   machine. `reattest.rs`, `clock_watch.rs`: when it is judged anew, and what closes.
 //! - `enrolment.rs`: the single holder of an identity. `roster.rs`: who holds what and which tokens
 //!   are void, as a pure state machine.
+//! - `keys.rs`: the keys that sign, and their replacement while everything goes on; `rotation.rs`: its rules, as a pure state
+//!   machine. `jwks.rs`: the token keys for meshes.
 //! - `ca.rs`: certificates. `mint.rs`: health tokens; no other code mints. `manifest.rs`: the list of
 //!   keys that reports vouch for. `device.rs`, `prover.rs`: the one way to the secure processor.
 //! - crate `collateral`: AMD's certificates for each report, and the revocation list, kept fresh.
@@ -31,6 +33,8 @@ mod device;
 mod enrolment;
 mod error;
 mod judge;
+mod jwks;
+mod keys;
 mod manifest;
 mod metrics;
 mod mint;
@@ -38,6 +42,7 @@ mod prover;
 mod reattest;
 mod refusals;
 mod roster;
+mod rotation;
 mod rpc;
 mod run;
 mod run_dir;

@@ -1,6 +1,6 @@
 //! The key manifest in force: each change is a new version that names its predecessor.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, digest};
 use mtls::{Role, SpiffeId};
@@ -24,6 +24,12 @@ impl Published {
         Arc::new(Self { manifest, bytes, sha384 })
     }
 
+    fn followed_by(&self, keys: Vec<ManifestKey>) -> Arc<Self> {
+        let KeyManifest { version, .. } = self.manifest;
+        let prev = Some(B64Url(self.sha384));
+        Self::new(KeyManifest { version: version + 1, prev, keys, ..self.manifest.clone() })
+    }
+
     /// The listener that the key serves, if it is a TLS key of `owner`.
     pub(crate) fn listener_of(&self, owner: &SpiffeId, spki_sha256: &[u8; 32]) -> Option<&str> {
         let owner = owner.to_string();
@@ -34,15 +40,27 @@ impl Published {
     }
 }
 
+/// A key of attestation-svc's own, as the manifest lists it.
+pub(crate) trait Listed {
+    /// What it is for.
+    const USE: KeyUse;
+    /// `SubjectPublicKeyInfo`, DER.
+    fn spki(&self) -> &[u8];
+    /// Counts the keys of this use from 1.
+    fn seq(&self) -> u64;
+}
+
 /// Holds the version in force.
 #[derive(Debug)]
-pub(crate) struct Manifests(Mutex<Arc<Published>>);
+pub(crate) struct Manifests {
+    current: Mutex<Arc<Published>>,
+    own: SpiffeId,
+}
 
 impl Manifests {
     /// Version 1: the CA and the token key.
     pub(crate) fn first(boot_seed: [u8; 32], ca: &Ca, mint: &Mint) -> Self {
         let own = ca.identity(Role::Attestation);
-        let key = |r#use, spki| entry(r#use, "P-384", spki, &own, None, 1);
         let manifest = KeyManifest {
             v: 1,
             trust_domain: own.trust_domain().to_owned(),
@@ -50,20 +68,47 @@ impl Manifests {
             boot_seed: B64Url(boot_seed),
             version: 1,
             prev: None,
-            keys: vec![key(KeyUse::Ca, ca.spki()), key(KeyUse::Token, mint.spki())],
+            keys: vec![own_entry(ca, &own), own_entry(mint, &own)],
         };
-        Self(Mutex::new(Published::new(manifest)))
+        Self { current: Mutex::new(Published::new(manifest)), own }
+    }
+
+    /// What the version after the one in force would be, if it listed exactly `keys` of their use.
+    pub(crate) fn listing<K: Listed>(&self, r#use: KeyUse, keys: &[Arc<K>]) -> Arc<Published> {
+        let current = self.current();
+        let others = current.manifest.keys.iter().filter(|key| key.r#use != r#use).cloned();
+        let own = keys.iter().map(|key| own_entry(&**key, &self.own));
+        current.followed_by(own.chain(others).collect())
+    }
+
+    /// Puts `next` in force, unless another version came meanwhile.
+    pub(crate) fn publish(&self, next: &Arc<Published>) -> bool {
+        let mut current = self.locked();
+        let follows = next.manifest.prev == Some(B64Url(current.sha384));
+        if follows {
+            *current = Arc::clone(next);
+        }
+        follows
+    }
+
+    /// Puts a version in force that lists exactly `keys` of their use.
+    pub(crate) fn list<K: Listed>(&self, r#use: KeyUse, keys: impl Fn() -> Vec<Arc<K>>) {
+        while !self.publish(&self.listing(r#use, &keys())) {}
     }
 
     /// The version in force.
     pub(crate) fn current(&self) -> Arc<Published> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.locked())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Arc<Published>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes `keys` (listener, SPKI) the listener keys of `owner`, in place of those it had, and
     /// gives the version that lists them: a new one unless they are listed already.
     pub(crate) fn set_listener_keys(&self, owner: &SpiffeId, keys: &[(String, Vec<u8>)]) -> Arc<Published> {
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.locked();
         let before = &current.manifest;
         let owned = |key: &&ManifestKey| key.r#use == KeyUse::Tls && key.owner == owner.to_string();
         let listed = before.keys.iter().filter(owned);
@@ -74,19 +119,18 @@ impl Manifests {
         let others = before.keys.iter().filter(|key| !owned(key)).cloned();
         let own =
             keys.iter().map(|(listener, spki)| entry(KeyUse::Tls, "P-256", spki, owner, Some(listener), seq));
-        let next = KeyManifest {
-            version: before.version + 1,
-            prev: Some(B64Url(current.sha384)),
-            keys: others.chain(own).collect(),
-            ..before.clone()
-        };
-        *current = Published::new(next);
+        let next = current.followed_by(others.chain(own).collect());
+        *current = next;
         Arc::clone(&current)
     }
 }
 
 fn as_listed((listener, spki): &(String, Vec<u8>)) -> (Option<&str>, &Vec<u8>) {
     (Some(listener), spki)
+}
+
+fn own_entry<K: Listed>(key: &K, own: &SpiffeId) -> ManifestKey {
+    entry(K::USE, "P-384", key.spki(), own, None, key.seq())
 }
 
 fn entry(

@@ -9,6 +9,7 @@ use service_runtime::{Buckets, Counter, Histogram, Metric, MetricFact, Registry,
 use crate::authority::Authority;
 use crate::clock_watch::Jump;
 use crate::judge::JudgeError;
+use crate::keys::{Kind, Step};
 use crate::prover::Lane;
 
 const REPORTS: Metric<2> = Metric {
@@ -48,6 +49,11 @@ const JUMPS: Metric<1> = Metric {
     labels: ["what"],
 };
 
+const ROTATIONS: Metric<2> = Metric {
+    name: "cube_key_rotations_total",
+    help: "Steps of the replacement of attestation-svc's own keys, by key",
+    labels: ["key", "step"],
+};
 const UNRECORDED: Metric<0> = Metric {
     name: "cube_audit_failures_total",
     help: "Records that could not be written to the audit log; nothing was granted without its record",
@@ -66,6 +72,7 @@ pub(crate) struct Metrics {
     reports: Counter<2>,
     report_seconds: Histogram<1>,
     pub(crate) unrecorded: Counter<0>,
+    rotations: Counter<2>,
     verdicts: Counter<1>,
     jumps: Counter<1>,
     /// Weak, because the authority counts here, and takes its keys with it when it goes.
@@ -93,6 +100,7 @@ impl Metrics {
             reports: registry.counter(&REPORTS),
             report_seconds: registry.histogram(&REPORT_SECONDS, SECONDS),
             unrecorded: registry.counter(&UNRECORDED),
+            rotations: registry.counter(&ROTATIONS),
             verdicts: registry.counter(&VERDICTS),
             jumps: registry.counter(&JUMPS),
             authority,
@@ -123,6 +131,11 @@ impl Metrics {
             Err(_) => "none",
         };
         self.verdicts.add([verdict], 1);
+    }
+
+    /// A rotation has come this far.
+    pub(crate) fn rotated(&self, kind: Kind, step: Step) {
+        self.rotations.add([kind.name(), step.name()], 1);
     }
 
     /// Time did not pass evenly.

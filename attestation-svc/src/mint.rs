@@ -13,20 +13,40 @@ pub(crate) struct Mint {
     pair: EcdsaKeyPair,
     spki: Vec<u8>,
     kid: String,
+    seq: u64,
 }
 
 impl Mint {
-    /// Makes the key of this boot.
+    /// Makes the first key of this boot.
     pub(crate) fn generate() -> Result<Self, MintError> {
+        Self::numbered(1)
+    }
+
+    /// Makes the key after this one.
+    pub(crate) fn successor(&self) -> Result<Self, MintError> {
+        Self::numbered(self.seq + 1)
+    }
+
+    fn numbered(seq: u64) -> Result<Self, MintError> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).map_err(|_| MintError)?;
         let spki = pair.public_key().as_der().map_err(|_| MintError)?.as_ref().to_vec();
         let kid = TokenKey::from_spki(&spki).map_err(|_| MintError)?.kid().to_owned();
-        Ok(Self { pair, spki, kid })
+        Ok(Self { pair, spki, kid, seq })
     }
 
     /// `SubjectPublicKeyInfo` of the token key, DER.
     pub(crate) fn spki(&self) -> &[u8] {
         &self.spki
+    }
+
+    /// RFC 7638 thumbprint.
+    pub(crate) fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// Counts the token keys of this boot from 1.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
     }
 
     /// Signs `claims` into a token.

@@ -14,6 +14,8 @@ pub(crate) struct Roster {
     epoch: u64,
     min_epoch: u64,
     last_ticket: u64,
+    /// Counts how often holders were told to enrol anew.
+    round: u64,
     identities: BTreeMap<Role, Standing>,
 }
 
@@ -26,6 +28,8 @@ pub(crate) struct Standing {
     pub(crate) min_epoch: u64,
     /// Tokens granted so far.
     pub(crate) tokens: u64,
+    /// The earliest round in which a process that lives may have enrolled; `None` before the first.
+    oldest: Option<u64>,
     place: Option<Occupied>,
 }
 
@@ -34,7 +38,9 @@ struct Occupied {
     ticket: Ticket,
     enrolled: Option<Enrolled>,
     heartbeat: Option<Duration>,
-    told_to_renew: bool,
+    /// Of what it was told at its enrolment.
+    round: u64,
+    heartbeats: u64,
 }
 
 /// One stay in an identity's place.
@@ -73,7 +79,7 @@ impl Roster {
     /// Nobody holds anything; epoch 1.
     pub(crate) fn new(roles: impl IntoIterator<Item = Role>) -> Self {
         let identities = roles.into_iter().map(|role| (role, Standing::default())).collect();
-        Self { epoch: 1, min_epoch: 1, last_ticket: 0, identities }
+        Self { epoch: 1, min_epoch: 1, last_ticket: 0, round: 0, identities }
     }
 
     /// The one place of a holder.
@@ -86,7 +92,8 @@ impl Roster {
             return Err(Refused::InUse);
         }
         self.last_ticket += 1;
-        standing.place = Some(Occupied { ticket: self.last_ticket, ..Occupied::default() });
+        standing.place =
+            Some(Occupied { ticket: self.last_ticket, round: self.round, ..Occupied::default() });
         Ok(self.last_ticket)
     }
 
@@ -101,7 +108,12 @@ impl Roster {
 
     /// The holder of the place has its identity.
     pub(crate) fn enrolled(&mut self, role: Role, ticket: Ticket, holder: Enrolled) -> Result<(), Refused> {
-        self.place(role, ticket)?.enrolled = Some(holder);
+        let place = self.place(role, ticket)?;
+        place.enrolled = Some(holder);
+        let round = place.round;
+        if let Some(standing) = self.identities.get_mut(&role) {
+            standing.oldest.get_or_insert(round);
+        }
         Ok(())
     }
 
@@ -115,16 +127,24 @@ impl Roster {
         }
     }
 
-    /// Whether this stay's holder was told to enrol anew.
+    /// Whether holders were told to enrol anew since this stay began.
     pub(crate) fn told_to_renew(&self, role: Role, ticket: Ticket) -> bool {
         let place = self.identities.get(&role).and_then(|standing| standing.place.as_ref());
-        place.is_some_and(|place| place.ticket == ticket && place.told_to_renew)
+        place.is_some_and(|place| place.ticket == ticket && place.round < self.round)
     }
 
     /// A heartbeat of the holder. A token that answers it is of the returned epoch: were it of a later
     /// one, it would outlive a revocation that comes meanwhile.
     pub(crate) fn heartbeat(&mut self, role: Role, ticket: Ticket, now: Duration) -> Result<Epochs, Refused> {
-        self.place(role, ticket)?.heartbeat = Some(now);
+        let place = self.place(role, ticket)?;
+        place.heartbeat = Some(now);
+        place.heartbeats += 1;
+        // The second comes from a holder that has put its enrolment in force.
+        if let (2, round) = (place.heartbeats, place.round)
+            && let Some(standing) = self.identities.get_mut(&role)
+        {
+            standing.oldest = Some(round);
+        }
         Ok(self.epochs())
     }
 
@@ -147,7 +167,8 @@ impl Roster {
             return;
         };
         self.epoch += 1;
-        *standing = Standing { revoked: true, min_epoch: self.epoch, tokens: standing.tokens, place: None };
+        *standing =
+            Standing { revoked: true, min_epoch: self.epoch, place: None, ..std::mem::take(standing) };
     }
 
     /// Lets `role` be held again. Tokens from before the revocation stay void.
@@ -157,14 +178,26 @@ impl Roster {
         }
     }
 
-    /// Tells every holder to enrol anew, and returns which there are.
-    pub(crate) fn renew_all(&mut self) -> Vec<Role> {
-        let held = self.identities.iter_mut().filter_map(|(role, standing)| {
-            let place = standing.place.as_mut().filter(|place| place.enrolled.is_some())?;
-            place.told_to_renew = true;
-            Some(*role)
-        });
-        held.collect()
+    /// Tells every holder to enrol anew, enrolments under way included; the round that begins, and which holders there are.
+    pub(crate) fn renew_all(&mut self) -> (u64, Vec<Role>) {
+        self.round = self.next_round();
+        let held = self.identities.iter().filter(|(_, standing)| standing.holder().is_some());
+        (self.round, held.map(|(role, _)| *role).collect())
+    }
+
+    /// The round that would begin next.
+    pub(crate) fn next_round(&self) -> u64 {
+        self.round + 1
+    }
+
+    /// Whether a process that lives may go by what it was told before `round`.
+    pub(crate) fn behind(&self, round: u64) -> bool {
+        self.identities.values().any(|standing| standing.oldest.is_some_and(|oldest| oldest < round))
+    }
+
+    /// How many rounds the holders' processes have put in force, to notice when that changes.
+    pub(crate) fn in_force(&self, role: Role) -> Option<u64> {
+        self.identities.get(&role)?.oldest
     }
 
     /// What holders have to know.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use collateral::Keeper;
+use mtls::Role;
 use service_runtime::{CancellationToken, Clock, Exit, Ops, Registry, TaskTracker, bound, ends, to_its_end};
 use snp_evidence::TrustRoots;
 use snp_platform::Platform;
@@ -82,12 +83,20 @@ where
     let sockets = sockets.map_err(|error| refused(&error.into()))?;
     let listener = bound(bind, config.listen).await?;
 
-    info!(instance = authority.ca.instance(), "evidence accepted; identities can be enrolled");
+    info!(
+        instance = authority.identity(Role::Attestation).instance(),
+        "evidence accepted; identities can be enrolled"
+    );
     server::tell_readiness(&ops, &authority, &shutdown);
     let fresh = collateral.watch(shutdown.clone());
     let serving =
         server::serve(sockets, listener, Arc::clone(&authority), config.connections, shutdown.clone());
-    tokio::join!(serving, fresh, authority.keep_judging(clocks, &shutdown));
+    tokio::join!(
+        serving,
+        fresh,
+        authority.keep_judging(clocks, &shutdown),
+        authority.keep_rotating(&shutdown)
+    );
     audit.stopped(Exit::Clean).await;
     info!("stopped");
     Ok(Exit::Clean)

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::authority::Authority;
 use crate::enrolment::{Identity, Session};
+use crate::jwks;
 use crate::refusals::Refusals;
 use crate::rpc::admin::Administration;
 use crate::rpc::evidence::EvidenceRequests;
@@ -63,7 +64,8 @@ pub(crate) async fn serve(
 
 /// From now on the service is ready, while it vouches for this machine and until it is asked to stop.
 pub(crate) fn tell_readiness(ops: &Ops, authority: &Arc<Authority>, shutdown: &CancellationToken) {
-    let health = grpc_surface::health(vouching(authority, shutdown), &[EVIDENCE]);
+    let health =
+        grpc_surface::health(vouching(authority, shutdown), &[EVIDENCE]).merge(jwks::router(authority));
     let (stopping, authority) = (shutdown.clone(), Arc::clone(authority));
     let ready = move || {
         let not_stopping = Condition { name: "not-stopping", holds: !stopping.is_cancelled() };

@@ -102,6 +102,9 @@ reasons! {
     EVIDENCE_STALE: Later, grpc [Unavailable], http [],
         "Operators find in attestation-svc's log what is missing: a secure processor that answers, or a certificate or \
          revocation list of AMD's; the next verdict opens again.";
+    /// The last rotation of this kind is not over, or services enrolled all the while.
+    ROTATION_UNDER_WAY: Later, grpc [FailedPrecondition], http [],
+        "Operators wait until `cube admin state` shows one key of the kind, at most 90 seconds.";
     /// The nonce is not 32 bytes; over HTTP, not 32 bytes in unpadded base64url.
     NONCE_INVALID: No, grpc [InvalidArgument], http [400],
         "Callers draw 32 random bytes for each request.";

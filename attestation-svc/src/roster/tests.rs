@@ -38,16 +38,39 @@ fn what_is_no_identity_of_the_deployment_is_never_held() {
 }
 
 #[test]
-fn only_who_is_enrolled_is_told_to_renew_and_a_new_stay_is_not() {
+fn who_came_before_is_told_to_renew_and_a_new_stay_is_not() {
     let mut roster = roster();
     let ticket = roster.take(Role::Gateway).unwrap();
-    assert!(roster.renew_all().is_empty(), "an enrolment under way is new enough");
+    assert_eq!(roster.renew_all(), (1, vec![]), "nobody holds it yet");
     roster.enrolled(Role::Gateway, ticket, holder()).unwrap();
-    assert_eq!(roster.renew_all(), [Role::Gateway]);
-    assert!(roster.told_to_renew(Role::Gateway, ticket));
+    assert!(roster.told_to_renew(Role::Gateway, ticket), "what it was given may be of before");
     roster.leave(Role::Gateway, ticket);
     let next = roster.take(Role::Gateway).unwrap();
     assert!(!roster.told_to_renew(Role::Gateway, next) && !roster.told_to_renew(Role::Gateway, ticket));
+    roster.enrolled(Role::Gateway, next, holder()).unwrap();
+    assert_eq!(roster.renew_all(), (2, vec![Role::Gateway]));
+    assert!(roster.told_to_renew(Role::Gateway, next));
+}
+
+#[test]
+fn who_has_not_put_a_new_enrolment_in_force_is_behind() {
+    let mut roster = roster();
+    assert!(!roster.behind(1), "nobody lives");
+    let first = roster.take(Role::Gateway).unwrap();
+    roster.enrolled(Role::Gateway, first, holder()).unwrap();
+    let (round, _) = roster.renew_all();
+    assert!(roster.behind(round));
+    // Its former connection is gone, and it goes by what it knew until the new one counts.
+    roster.leave(Role::Gateway, first);
+    assert!(roster.behind(round));
+    let second = roster.take(Role::Gateway).unwrap();
+    roster.enrolled(Role::Gateway, second, holder()).unwrap();
+    roster.heartbeat(Role::Gateway, second, NOW).unwrap();
+    assert!(roster.behind(round), "the first heartbeat is of the enrolment itself");
+    roster.heartbeat(Role::Gateway, second, NOW).unwrap();
+    assert!(!roster.behind(round) && roster.behind(round + 1));
+    roster.revoke(Role::Gateway);
+    assert!(roster.behind(round + 1), "whoever was revoked may live");
 }
 
 #[derive(Debug, Clone, Copy)]

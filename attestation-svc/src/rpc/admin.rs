@@ -9,17 +9,19 @@ use mtls::Role;
 use proto::attestation::v1::admin_service_server::AdminService;
 use proto::attestation::v1::revoke_request::Target as Asked;
 use proto::attestation::v1::{
-    GetStateRequest, GetStateResponse, IdentityHolder, IdentityState, ReinstateRequest, ReinstateResponse,
-    RevokeRequest, RevokeResponse, RotateRequest, RotateResponse, RotationTarget,
+    GetStateRequest, GetStateResponse, IdentityHolder, IdentityState, KeyState, ReinstateRequest,
+    ReinstateResponse, RevokeRequest, RevokeResponse, RotateRequest, RotateResponse, RotationTarget,
 };
+use proto::reason;
 use service_runtime::{Connection, UnixPeer};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tracing::info;
 
 use crate::authority::{Authority, Machine};
 use crate::enrolment::Identity;
+use crate::keys::{Kind, RotateError, Step};
 use crate::roster::{Epochs, Roster, Standing};
-use crate::rpc::invalid;
+use crate::rpc::{internal, invalid};
 
 /// Bytes of an operator's reason.
 const MAX_REASON: usize = 256;
@@ -87,14 +89,11 @@ impl AdminService for Administration {
 
     async fn rotate(&self, request: Request<RotateRequest>) -> Result<Response<RotateResponse>, Status> {
         let (who, request) = (caller(&request), request.into_inner());
-        let svids = match request.target() {
-            RotationTarget::Svids => Ok("svids"),
-            RotationTarget::Unspecified => {
-                Err(invalid("target: name what to rotate, such as ROTATION_TARGET_SVIDS"))
-            }
+        let done = match stated(&request.reason) {
+            Ok(()) => self.begin(request.target()).await,
+            Err(refused) => Err(refused),
         };
-        let done = stated(&request.reason).and(svids.clone()).map(|_| self.renew_svids());
-        let order = Order::new(who, "Rotate", svids.ok(), &request.reason);
+        let order = Order::new(who, "Rotate", name(request.target()), &request.reason);
         self.authority.audit.note(self.recorded(&order, &done)).await;
         order.log(&done);
         done.map(Response::new)
@@ -103,10 +102,11 @@ impl AdminService for Administration {
 
 impl Administration {
     fn state(&self) -> GetStateResponse {
-        let Authority { ca, manifests, clock, identities, roster, machine, vouching, .. } =
+        let Authority { manifests, clock, identities, roster, machine, vouching, .. } =
             self.authority.as_ref();
         let Machine { product, measurement, policy_sha256, measured_config_sha256 } = machine;
-        let (now, own, manifest) = (clock.boot(), ca.identity(Role::Attestation), manifests.current());
+        let (now, own, manifest) =
+            (clock.boot(), self.authority.identity(Role::Attestation), manifests.current());
         let roster = roster.borrow().clone();
         let (epochs, (audit_records, audit_head)) = (roster.epochs(), self.authority.audit.head());
         GetStateResponse {
@@ -126,6 +126,7 @@ impl Administration {
             audit_records,
             audit_head: audit_head.to_string(),
             identities: identities.iter().map(|identity| self.identity(identity, &roster, now)).collect(),
+            keys: self.authority.keys.states().iter().map(key).collect(),
         }
     }
 
@@ -140,7 +141,7 @@ impl Administration {
         let Standing { revoked, min_epoch, tokens, .. } = standing;
         IdentityState {
             role: identity.role.to_string(),
-            spiffe_id: self.authority.ca.identity(identity.role).to_string(),
+            spiffe_id: self.authority.identity(identity.role).to_string(),
             uid: identity.uid,
             revoked,
             min_epoch,
@@ -162,11 +163,23 @@ impl Administration {
         answer
     }
 
-    fn renew_svids(&self) -> RotateResponse {
+    async fn begin(&self, target: RotationTarget) -> Result<RotateResponse, Status> {
+        let told = match target {
+            RotationTarget::Unspecified => {
+                return Err(invalid("target: name what to rotate, such as ROTATION_TARGET_SVIDS"));
+            }
+            RotationTarget::Svids => self.renew_svids(),
+            RotationTarget::Ca => self.authority.rotate(Kind::Ca).await.map_err(not_rotated)?,
+            RotationTarget::TokenKey => self.authority.rotate(Kind::Token).await.map_err(not_rotated)?,
+        };
+        Ok(RotateResponse { roles: told.iter().map(ToString::to_string).collect() })
+    }
+
+    fn renew_svids(&self) -> Vec<Role> {
         self.authority.renew_own_svid();
         let mut roles = Vec::new();
-        self.authority.roster.send_modify(|roster| roles = roster.renew_all());
-        RotateResponse { roles: roles.iter().map(ToString::to_string).collect() }
+        self.authority.roster.send_modify(|roster| (_, roles) = roster.renew_all());
+        roles
     }
 
     /// `order` in the audit log, with the epochs that are in force now.
@@ -200,6 +213,39 @@ impl Administration {
             let roles: Vec<_> = self.authority.identities.iter().map(|it| it.role.as_str()).collect();
             invalid(format!("role: no such identity; there is: {}", roles.join(", ")))
         })
+    }
+}
+
+fn name(target: RotationTarget) -> Option<&'static str> {
+    match target {
+        RotationTarget::Unspecified => None,
+        RotationTarget::Svids => Some("svids"),
+        RotationTarget::Ca => Some(Kind::Ca.name()),
+        RotationTarget::TokenKey => Some(Kind::Token.name()),
+    }
+}
+
+/// Nothing has changed then.
+fn not_rotated(error: RotateError) -> Status {
+    match error {
+        RotateError::UnderWay | RotateError::Outrun => {
+            let message = format!("{error}; `cube admin state` shows how far it is");
+            proto::status(Code::FailedPrecondition, reason::ROTATION_UNDER_WAY, message)
+        }
+        RotateError::Closed(closed) => closed.into(),
+        RotateError::Judged(error) => {
+            let message = format!("the new keys are not attested, and the old ones stay: {error}");
+            proto::status(Code::Unavailable, reason::EVIDENCE_UNAVAILABLE, message)
+        }
+        RotateError::Ca(_) | RotateError::Mint(_) => internal(error),
+    }
+}
+
+fn key(&(kind, sha256, step): &(Kind, [u8; 32], Option<Step>)) -> KeyState {
+    KeyState {
+        key: kind.name().to_owned(),
+        sha256: hex::encode(sha256),
+        phase: step.map_or("old", Step::name).to_owned(),
     }
 }
 

@@ -127,7 +127,7 @@ impl Lease {
     }
 
     fn message(&mut self, sequence: u64, epochs: Epochs, health_token: String) -> LeaseResponse {
-        let ca = &self.authority.ca;
+        let ca = self.authority.keys.ca();
         let revocations = epochs.revocations.iter();
         let revocations = revocations
             .map(|(role, min_epoch)| Revocation {

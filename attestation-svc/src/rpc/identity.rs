@@ -44,16 +44,26 @@ impl IdentityService for Identities {
 
     type WatchBundleStream = Answers<WatchBundleResponse>;
 
-    /// One bundle for the life of the process: the CA does not rotate yet.
+    /// Another one whenever a CA comes or goes.
     async fn watch_bundle(
         &self,
         request: Request<WatchBundleRequest>,
     ) -> Result<Response<Self::WatchBundleStream>, Status> {
         let session = session(&request)?;
         session.holder()?;
-        let now = stream::iter([Ok(WatchBundleResponse { trust_bundle: self.trust_bundle() })]);
-        let answers = now.chain(stream::once(session.lost()).map(Err));
-        let answers = answers.take_until(self.shutdown.clone().cancelled_owned());
+        let start = (self.clone(), session.identity.changes(), None);
+        let answers = stream::unfold(start, |(identities, mut changes, told)| async move {
+            loop {
+                let now = identities.trust_bundle();
+                if told.as_ref() != Some(&now) {
+                    let answer = WatchBundleResponse { trust_bundle: now.clone() };
+                    return Some((Ok(answer), (identities, changes, Some(now))));
+                }
+                changes.changed().await.ok()?;
+            }
+        });
+        let lost = stream::once(session.lost()).map(Err);
+        let answers = stream::select(answers, lost).take_until(self.shutdown.clone().cancelled_owned());
         Ok(Response::new(answers.boxed()))
     }
 }
@@ -69,7 +79,7 @@ impl Identities {
         authority.vouching.check()?;
         let place = session.identity.take().await?;
 
-        let id = authority.ca.identity(role);
+        let id = authority.identity(role);
         let listed: Vec<_> =
             listeners.iter().map(|(name, key)| (name.clone(), key.spki_der().to_vec())).collect();
         let manifest = authority.manifests.set_listener_keys(&id, &listed);
@@ -81,7 +91,7 @@ impl Identities {
             .map_err(|error| unavailable(&error))?;
 
         let now = authority.clock.unix();
-        let svid = authority.ca.issue_svid(role, &key, now).map_err(internal)?;
+        let svid = authority.keys.ca().issue_svid(role, &key, now).map_err(internal)?;
         let listener_certificates = self.listener_certificates(&listeners, now)?;
         let confirmation = confirmation(&key, &svid)?;
         let attested = authority.attested(&proof, &manifest);
@@ -101,7 +111,7 @@ impl Identities {
     }
 
     fn trust_bundle(&self) -> Vec<Bytes> {
-        vec![der(self.authority.ca.certificate())]
+        self.authority.keys.trust_bundle().iter().map(der).collect()
     }
 
     fn listener_certificates(
@@ -109,7 +119,7 @@ impl Identities {
         listeners: &[(String, CertificateRequest)],
         now: i64,
     ) -> Result<Vec<Bytes>, Status> {
-        let Authority { ca, public_names, .. } = self.authority.as_ref();
+        let (ca, public_names) = (self.authority.keys.ca(), &self.authority.public_names);
         let one = |(name, key): &(String, CertificateRequest)| {
             ca.issue_listener(name, public_names, key, now).map(|leaf| der(&leaf)).map_err(internal)
         };

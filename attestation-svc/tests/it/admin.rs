@@ -21,21 +21,21 @@ use crate::peer::{Enrolled, Link, NONCE, Peer, assert_refused, certificate};
 use crate::world::{MEASUREMENT, PATIENCE, Service, World};
 
 /// A service with an administrator connected.
-struct Rig {
-    world: World,
-    service: Service,
+pub(crate) struct Rig {
+    pub(crate) world: World,
+    pub(crate) service: Service,
     admin: Link,
 }
 
 impl Rig {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let world = World::new();
         let service = world.start().await;
         let admin = Link::unix(&world.path("run").join("admin.sock")).await;
         Self { world, service, admin }
     }
 
-    async fn state(&self) -> GetStateResponse {
+    pub(crate) async fn state(&self) -> GetStateResponse {
         self.admin.admin().get_state(GetStateRequest {}).await.unwrap().into_inner()
     }
 
@@ -58,7 +58,7 @@ impl Rig {
         self.admin.admin().reinstate(request).await.map(drop)
     }
 
-    async fn rotate(&self, target: RotationTarget) -> Result<Vec<String>, Status> {
+    pub(crate) async fn rotate(&self, target: RotationTarget) -> Result<Vec<String>, Status> {
         let request = RotateRequest { target: target.into(), reason: "a test".to_owned() };
         self.admin.admin().rotate(request).await.map(|answer| answer.into_inner().roles)
     }
@@ -106,7 +106,8 @@ async fn the_state_says_what_was_judged_and_who_holds_what() {
     assert_eq!(state.measured_config_sha256, hex::encode(rig.world.config().measured.sha256()));
     assert_eq!(state.manifest_version, manifest.version);
     assert_eq!(state.manifest_sha384, hex::encode(crate::world::sha384(enrolled.bundle.manifest_bytes())));
-    assert_eq!((state.epoch, state.min_epoch, state.report_age_seconds), (1, 1, 10));
+    // Time was set on, so the machine may have been judged anew meanwhile.
+    assert!((state.epoch, state.min_epoch) == (1, 1) && state.report_age_seconds <= 10);
 
     let uid = geteuid().as_raw();
     let [adapter, gateway] = state.identities.as_slice() else { panic!("not two identities") };

@@ -16,5 +16,6 @@ mod lease;
 mod no_tee;
 mod peer;
 mod reattest;
+mod rotation;
 mod surface;
 mod world;

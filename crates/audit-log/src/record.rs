@@ -111,6 +111,17 @@ pub enum Event {
         /// Least epoch of valid tokens afterwards.
         min_epoch: u64,
     },
+    /// A key of attestation-svc's own is replaced, and this is how far that is.
+    Rotation {
+        /// `ca` or `token-key`.
+        what: String,
+        /// `announced`: it is in the key manifest, which a report vouches for. `in-force`: it signs. `retired`: it is gone.
+        step: String,
+        /// SHA-256 of the key that is now so far.
+        key_sha256: String,
+        /// Version of the key manifest in force.
+        manifest_version: u64,
+    },
     /// The clocks of the machine jumped; not more than one record a minute.
     ClockJump {
         /// In words.

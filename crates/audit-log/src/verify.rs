@@ -139,6 +139,7 @@ fn kind(event: &Event) -> String {
         Event::Boot { .. } => "boot",
         Event::Verdict { .. } => "verdict",
         Event::Standing { .. } => "standing",
+        Event::Rotation { .. } => "rotation",
         Event::ClockJump { .. } => "clock_jump",
         Event::Enrolled { .. } => "enrolled",
         Event::Refused { .. } => "refused",

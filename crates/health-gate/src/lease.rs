@@ -115,6 +115,8 @@ impl Lease {
     pub(crate) fn next_due(&self) -> Duration {
         match self.last_sent {
             None => Duration::ZERO,
+            // The second follows at once: it says that the enrolment is in force here.
+            Some(at) if self.last_sequence == 1 && self.alive_since.is_some() => at,
             // A void token is replaced without waiting for the beat, at most once per second.
             Some(at) if self.token.is_some() && self.token_is_void() => at + Duration::from_secs(1),
             Some(at) => at + HEARTBEAT,

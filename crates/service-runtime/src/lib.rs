@@ -30,7 +30,7 @@ pub use exit::Exit;
 pub use measured::{Backend, BackendAddress, BackendKind, Identity, MeasuredConfig};
 pub use metrics::{Buckets, Counter, Gauge, Held, Histogram, Metric, MetricFact, Registry};
 pub use observer::{Observer, RequestMetrics, Routes, TraceContext, refused_for};
-pub use ops::{Condition, Ops, OpsError};
+pub use ops::{Condition, JWKS, Ops, OpsError};
 pub use process::{bound, ends, launch, refuse, shutdown_on_signals, to_its_end};
 pub use telemetry::{Attribute, describe, propagate};
 pub use tokio_util::{sync::CancellationToken, task::TaskTracker};

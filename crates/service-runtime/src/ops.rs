@@ -33,6 +33,8 @@ use crate::{
 /// Open connections to one of these ports: a few probes and scrapers.
 const CONNECTIONS: usize = 64;
 /// OpenMetrics 1.0, "Overall Structure".
+/// Where a service that signs shows its keys (RFC 7517).
+pub const JWKS: &str = "/.well-known/jwks.json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Something that has to hold for a service to be ready.
@@ -64,7 +66,7 @@ pub struct OpsError {
 #[derive(Default)]
 struct Health {
     ready: OnceLock<Box<dyn Fn() -> Vec<Condition> + Send + Sync>>,
-    grpc: OnceLock<Router>,
+    own: OnceLock<Router>,
 }
 
 impl Ops {
@@ -100,12 +102,12 @@ impl Ops {
         &self.bound
     }
 
-    /// From now on the service is ready while every condition of `ready` holds, and `grpc` serves
-    /// `grpc.health.v1`. Said once.
-    pub fn ready_when(&self, grpc: Router, ready: impl Fn() -> Vec<Condition> + Send + Sync + 'static) {
+    /// From now on the service is ready while every condition of `ready` holds, and `own` serves
+    /// `grpc.health.v1`, and the service's public keys where it has any. Said once.
+    pub fn ready_when(&self, own: Router, ready: impl Fn() -> Vec<Condition> + Send + Sync + 'static) {
         // A second time would be a defect, and changes nothing.
         drop(self.health.ready.set(Box::new(ready)));
-        drop(self.health.grpc.set(grpc));
+        drop(self.health.own.set(own));
     }
 }
 
@@ -116,7 +118,7 @@ impl fmt::Debug for Ops {
 }
 
 fn server(name: &'static str, router: Router, requests: RequestMetrics) -> Server {
-    let routes = Routes::new(&["/livez", "/readyz", "/metrics"], &["grpc.health.v1.Health"]);
+    let routes = Routes::new(&["/livez", "/readyz", "/metrics", JWKS], &["grpc.health.v1.Health"]);
     Server {
         router,
         tls: None,
@@ -131,7 +133,8 @@ fn health_routes(health: Arc<Health>) -> Router {
     Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
-        .route("/grpc.health.v1.Health/{*method}", any(grpc_health))
+        .route("/grpc.health.v1.Health/{*method}", any(of_the_service))
+        .route(JWKS, any(of_the_service))
         .with_state(health)
 }
 
@@ -144,8 +147,8 @@ async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
     (status, conditions.into_iter().map(line).collect())
 }
 
-async fn grpc_health(State(health): State<Arc<Health>>, request: Request) -> Response {
-    match health.grpc.get() {
+async fn of_the_service(State(health): State<Arc<Health>>, request: Request) -> Response {
+    match health.own.get() {
         Some(router) => router.clone().oneshot(request).await.into_response(),
         None => not_started().into_http(),
     }

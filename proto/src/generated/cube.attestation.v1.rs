@@ -54,6 +54,23 @@ pub struct GetStateResponse {
     /// Hash of the last of them, SHA-256.
     #[prost(string, tag = "16")]
     pub audit_head: ::prost::alloc::string::String,
+    /// attestation-svc's own keys, those in force first of their kind.
+    #[prost(message, repeated, tag = "17")]
+    pub keys: ::prost::alloc::vec::Vec<KeyState>,
+}
+/// A key of attestation-svc's own.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyState {
+    /// "ca" or "token-key".
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// SHA-256 of its SubjectPublicKeyInfo, as in the key manifest.
+    #[prost(string, tag = "2")]
+    pub sha256: ::prost::alloc::string::String,
+    /// "announced": known to whoever enrolled since, and signs nothing yet.
+    /// "in-force": it signs. "old": what it signed may still be met.
+    #[prost(string, tag = "3")]
+    pub phase: ::prost::alloc::string::String,
 }
 /// One identity.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -147,7 +164,7 @@ pub struct ReinstateRequest {
 /// Tokens from before the revocation stay void.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReinstateResponse {}
-/// Renews certificates.
+/// Replaces certificates or keys.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateRequest {
     /// What to renew.
@@ -157,7 +174,9 @@ pub struct RotateRequest {
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
-/// The holders enrol anew from now on; GetState shows how far they are.
+/// The holders enrol anew from now on; GetState shows how far they are. A new
+/// key is in the key manifest, attested, and is put in force by itself once all
+/// holders know it, or 90 seconds later.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateResponse {
     /// Roles whose holders were told.
@@ -173,6 +192,10 @@ pub enum RotationTarget {
     /// The SVIDs and listener certificates of all holders, which enrol anew for
     /// it, and attestation-svc's own SVID. Keys stay.
     Svids = 1,
+    /// The CA. Clients that trust the old CA by a file need the new one.
+    Ca = 2,
+    /// The key that signs health tokens.
+    TokenKey = 3,
 }
 impl RotationTarget {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -183,6 +206,8 @@ impl RotationTarget {
         match self {
             Self::Unspecified => "ROTATION_TARGET_UNSPECIFIED",
             Self::Svids => "ROTATION_TARGET_SVIDS",
+            Self::Ca => "ROTATION_TARGET_CA",
+            Self::TokenKey => "ROTATION_TARGET_TOKEN_KEY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -190,6 +215,8 @@ impl RotationTarget {
         match value {
             "ROTATION_TARGET_UNSPECIFIED" => Some(Self::Unspecified),
             "ROTATION_TARGET_SVIDS" => Some(Self::Svids),
+            "ROTATION_TARGET_CA" => Some(Self::Ca),
+            "ROTATION_TARGET_TOKEN_KEY" => Some(Self::TokenKey),
             _ => None,
         }
     }
@@ -351,7 +378,7 @@ pub mod admin_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Renews certificates ahead of their time. Interrupts nothing.
+        /// Replaces certificates or keys ahead of their time. Interrupts nothing.
         pub async fn rotate(
             &mut self,
             request: impl tonic::IntoRequest<super::RotateRequest>,
@@ -409,7 +436,7 @@ pub mod admin_service_server {
             tonic::Response<super::ReinstateResponse>,
             tonic::Status,
         >;
-        /// Renews certificates ahead of their time. Interrupts nothing.
+        /// Replaces certificates or keys ahead of their time. Interrupts nothing.
         async fn rotate(
             &self,
             request: tonic::Request<super::RotateRequest>,

@@ -31,6 +31,7 @@ pub(super) fn json(state: &GetStateResponse) -> String {
         "report_age_seconds": state.report_age_seconds,
         "audit_records": state.audit_records,
         "audit_head": state.audit_head,
+        "keys": state.keys.iter().map(|key| json!({ "key": key.key, "sha256": key.sha256, "phase": key.phase })).collect::<Vec<_>>(),
         "identities": state.identities.iter().map(identity).collect::<Vec<_>>(),
     }))
 }
@@ -79,6 +80,10 @@ pub(super) fn table(state: &GetStateResponse) -> String {
     let mut text = String::new();
     for (name, value) in facts {
         line(&mut text, &format!("{name:16} {}", table::printable(&value)));
+    }
+    for key in &state.keys {
+        let shown = format!("{:16} {}, {}", key.key, key.phase, key.sha256);
+        line(&mut text, &table::printable(&shown));
     }
     line(&mut text, "");
     row(&mut text, ["identity", "uid", "state", "pid", "enrolled", "heartbeat", "tokens", "SVID"]);

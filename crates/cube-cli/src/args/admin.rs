@@ -32,7 +32,7 @@ pub(crate) enum Order {
     Revoke(RevokeArgs),
     /// Let a revoked identity enrol again.
     Reinstate(ReinstateArgs),
-    /// Renew certificates ahead of their time, without interrupting service.
+    /// Replace certificates or keys ahead of their time, without interrupting service.
     Rotate(RotateArgs),
 }
 
@@ -60,8 +60,9 @@ pub(crate) struct ReinstateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RotateArgs {
-    /// What to renew: svids = the certificates of every service.
-    #[arg(value_parser = PossibleValuesParser::new(["svids"]).map(|_| RotationTarget::Svids))]
+    /// What to replace: svids = the certificates of every service; ca = the CA that issues them; token-key = the key that
+    /// signs health tokens.
+    #[arg(value_parser = PossibleValuesParser::new(["svids", "ca", "token-key"]).map(|name| target(&name)))]
     pub(crate) target: RotationTarget,
     #[command(flatten)]
     pub(crate) why: ReasonArgs,
@@ -74,6 +75,14 @@ pub(crate) struct ReasonArgs {
     pub(crate) reason: String,
 }
 
+fn target(name: &str) -> RotationTarget {
+    match name {
+        "ca" => RotationTarget::Ca,
+        "token-key" => RotationTarget::TokenKey,
+        _ => RotationTarget::Svids,
+    }
+}
+
 const ADMIN_HELP: &str = "\
 Examples, as root or as attestation-svc's user, inside the CVM:
   cube admin state
@@ -81,5 +90,6 @@ Examples, as root or as attestation-svc's user, inside the CVM:
   cube admin reinstate gateway --reason \"ticket 4711: reinstalled\"
   cube admin revoke --all --reason \"drill\"
   cube admin rotate svids --reason \"monthly\"
+  cube admin rotate token-key --reason \"ticket 4712\"
 
 Exit codes: 0 done, 1 refused or not reached, 2 wrong usage.";

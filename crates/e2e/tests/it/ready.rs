@@ -3,6 +3,7 @@
 use std::fs;
 
 use dev_stack::Service;
+use service_runtime::JWKS;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -22,6 +23,12 @@ async fn a_service_is_ready_while_all_that_it_needs_is_there() {
     rig.blocking(|rig| rig.stack.start_all(PATIENCE)).unwrap();
     assert_eq!(ready(&rig, Service::Attestation).await, (200, "evidence ok\nnot-stopping ok\n".into()));
     assert_eq!(ready(&rig, Service::Adapter).await, (200, "lease ok\nnot-stopping ok\n".into()));
+    // Meshes find the token key there, and nobody else's.
+    let (status, keys) = get(&rig, Service::Attestation, JWKS).await;
+    let keys: serde_json::Value = serde_json::from_str(&keys).unwrap();
+    let [key] = keys["keys"].as_array().unwrap().as_slice() else { panic!("{keys}") };
+    assert_eq!((status, &key["alg"], &key["crv"]), (200, &"ES384".into(), &"P-384".into()));
+    assert_eq!(get(&rig, Service::Gateway, JWKS).await.0, 404);
     let (status, body) = ready(&rig, Service::Gateway).await;
     assert_eq!((status, body.as_str()), (503, "lease ok\nbackend failed\nnot-stopping ok\n"));
 
@@ -48,8 +55,13 @@ fn port(service: Service) -> u16 {
 
 /// Status and body of `/readyz`.
 async fn ready(rig: &Rig, service: Service) -> (u16, String) {
+    get(rig, service, "/readyz").await
+}
+
+async fn get(rig: &Rig, service: Service, path: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     let mut stream = TcpStream::connect((rig.ip, port(service))).await.unwrap();
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();

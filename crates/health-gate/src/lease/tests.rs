@@ -43,8 +43,9 @@ fn there_is_no_lease_before_a_verified_token() {
 fn the_deadline_counts_from_the_sending() {
     let mut lease = leased();
     assert_eq!(lease.deadline(), Some(at(15)));
-    assert_eq!(lease.next_due(), at(5));
+    assert_eq!(lease.next_due(), at(0), "the second says that the enrolment is in force");
     lease.heartbeat(at(5), NONCE);
+    assert_eq!(lease.next_due(), at(10));
     assert_eq!(lease.deadline(), Some(at(15)), "sending alone prolongs nothing");
     lease.answered(plain(2)).unwrap();
     assert_eq!(lease.deadline(), Some(at(20)));
