@@ -66,7 +66,7 @@ told! {
         /// ahead of every report for an outsider but the one being made.
         Enrolment,
         /// Work of the model server. Bounded by the bytes of all requests together (`limits.bodies_bytes`), by 250
-        /// calls on each of two connections between gateway and adapter, and by what the model server accepts.
+        /// calls on each of eight connections between gateway and adapter, and by what the model server accepts.
         Model,
     }
 

@@ -95,6 +95,6 @@ const CONSTANTS: &str = "
 
 Changing these would change what a lease or a token is worth, so they are constants, stated in
 [spec/lease.md](spec/lease.md) and [spec/health-token.md](spec/health-token.md): a heartbeat every 5 s, lapse 15 s after
-the last that was answered, tokens of 90 s renewed every 30 s, SVIDs of an hour, two connections from gateway to adapter.
+the last that was answered, tokens of 90 s renewed every 30 s, SVIDs of an hour, eight connections from gateway to adapter.
 There is no key and no flag that turns a check off; rules of the policy that are off say why in the policy.
 ";

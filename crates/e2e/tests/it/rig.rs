@@ -1,7 +1,7 @@
 //! One stack with its clients.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::Command,
     sync::{
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use attested_client::{AttestedChannel, Binding, Limits, ServerTrust, Unattested, fresh_nonce};
+use attested_client::{AttestedChannel, Limits, ServerTrust};
 use dev_stack::{Files, Options, Service, Stack, new_root, prepare};
 use e2e::fake_backend::FakeBackend;
 use proto::inference::v1::{
@@ -43,9 +43,15 @@ impl Rig {
     /// Everything written, nothing started.
     pub(crate) async fn prepared(kind: &str) -> Self {
         let backend = FakeBackend::start().await.unwrap();
+        let server = backend.address();
+        Self::facing(kind, backend, server)
+    }
+
+    /// The same, where the model server is `server`.
+    pub(crate) fn facing(kind: &str, backend: FakeBackend, server: SocketAddr) -> Self {
         let ip = own_address();
         let folder = tempfile::tempdir().unwrap();
-        let options = Options::on(ip, kind, BackendAddress::Tcp(backend.address()));
+        let options = Options::on(ip, kind, BackendAddress::Tcp(server));
         let files = prepare(folder.path(), &options, root()).unwrap();
         let stack = Stack::new(files).unwrap();
         Self { stack, backend, url: format!("https://{}", options.gateway), ip, _folder: folder }
@@ -85,12 +91,13 @@ impl Rig {
 
     /// A verified connection, as `cube` makes it.
     pub(crate) async fn channel(&self) -> AttestedChannel {
-        let target = self.url.parse().unwrap();
-        let dialled =
-            Unattested::dial(&target, &ServerTrust::EvidenceAlone, Limits::default()).await.unwrap();
-        let offer = dialled.ask(fresh_nonce().unwrap(), Binding::TlsExporter).await.unwrap();
-        let now = UnixTime(SystemClock.unix());
-        offer.appraise(&self.roots(), &self.policy(), now).unwrap()
+        self.try_channel().await.unwrap()
+    }
+
+    pub(crate) async fn try_channel(&self) -> Result<AttestedChannel, attested_client::Error> {
+        let (target, limits) = (self.url.parse().unwrap(), Limits::default());
+        let (roots, policy, now) = (self.roots(), self.policy(), UnixTime(SystemClock.unix()));
+        AttestedChannel::connect(&target, &ServerTrust::EvidenceAlone, limits, &roots, &policy, now).await
     }
 
     /// The CA that the evidence vouches for, as stock clients are given it: by `cube trust`.

@@ -43,8 +43,8 @@ use crate::{
     trust::Peer,
 };
 
-/// Connections that are kept.
-const CONNECTIONS: usize = 2;
+/// Connections that are kept, so 2,000 calls at once.
+const CONNECTIONS: usize = 8;
 /// For each of: TCP, TLS, `Attach`.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Calls on one connection, fewer than the 256 streams that the peer admits: what is beyond would wait

@@ -24,6 +24,9 @@ use crate::body::{Dialect, GatedBody, Leave, Over};
 /// How long a request waits for a connection, and for a place on it.
 const WAIT: Duration = Duration::from_secs(2);
 
+/// Connections that calls take by turns while they have places.
+const BY_TURNS: usize = 2;
+
 /// The connections to one peer.
 pub(super) struct Pool {
     slots: Vec<Arc<Slot>>,
@@ -87,11 +90,13 @@ impl Pool {
         self.state.borrow().clone().unwrap_or_else(unavailable)
     }
 
-    /// The live connections, the next in turn first.
+    /// The live connections, in the order in which they are filled: the first few by turns, as frames that share a
+    /// connection share system calls.
     pub(super) fn live(&self) -> Vec<Link> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len().max(1);
-        let (before, after) = self.slots.split_at(first);
-        after.iter().chain(before).filter_map(|slot| slot.live()).collect()
+        let (by_turns, others) = self.slots.split_at(BY_TURNS.min(self.slots.len()));
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % by_turns.len().max(1);
+        let (before, after) = by_turns.split_at(first);
+        after.iter().chain(before).chain(others).filter_map(|slot| slot.live()).collect()
     }
 }
 

@@ -11,7 +11,7 @@ async fn a_call_beyond_the_places_is_refused_in_bounded_time_and_places_come_bac
     // Both connections.
     soon(pair.backend.attached.subscribe().wait_for(|count| *count == 2)).await.unwrap();
     let mut answers = Vec::new();
-    for _ in 0..500 {
+    for _ in 0..2000 {
         answers.push(soon(client.generate(empty::<GenerateRequest>())).await.unwrap());
     }
     let refused = refusal(soon(client.list_models(empty())).await);
