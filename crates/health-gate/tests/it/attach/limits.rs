@@ -8,8 +8,8 @@ use super::*;
 async fn a_call_beyond_the_places_is_refused_in_bounded_time_and_places_come_back() {
     let pair = Pair::start().await;
     let mut client = pair.channel();
-    // Both connections.
-    soon(pair.backend.attached.subscribe().wait_for(|count| *count == 2)).await.unwrap();
+    // All connections.
+    soon(pair.backend.attached.subscribe().wait_for(|count| *count == 8)).await.unwrap();
     let mut answers = Vec::new();
     for _ in 0..2000 {
         answers.push(soon(client.generate(empty::<GenerateRequest>())).await.unwrap());
