@@ -13,7 +13,7 @@ use crate::audit::{self, Audit};
 use crate::authority::{Accepted, Authority, Machine};
 use crate::ca::Ca;
 use crate::config::Config;
-use crate::error::BootError;
+use crate::error::{BootError, random};
 use crate::judge::Judge;
 use crate::manifest::Manifests;
 use crate::metrics::Metrics;
@@ -118,10 +118,4 @@ fn runtime_claims(
         policy_sha256: B64Url(config.policy.sha256()),
         audit_head: B64Url(head.0),
     }
-}
-
-fn random<const N: usize>() -> Result<[u8; N], BootError> {
-    let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| BootError::Random)?;
-    Ok(bytes)
 }

@@ -13,7 +13,10 @@ use rcgen::{
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SigningKey,
 };
 use rustls_pki_types::CertificateDer;
+use snp_evidence::KeyUse;
 use time::OffsetDateTime;
+
+use crate::manifest::Listed;
 
 /// Seconds that a service's or listener's certificate lives. Holders renew at half of it.
 pub(crate) const LEAF_LIFE: i64 = 3600;
@@ -58,11 +61,6 @@ impl Ca {
         Ok(Self { issuer, spki, own, seq })
     }
 
-    /// Counts the CAs of this boot from 1.
-    pub(crate) fn seq(&self) -> u64 {
-        self.seq
-    }
-
     /// First 16 hex digits of SHA-256(boot seed ‖ SPKI of the boot's first CA).
     pub(crate) fn instance(&self) -> &str {
         self.own.instance()
@@ -76,11 +74,6 @@ impl Ca {
     /// The CA's certificate.
     pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
         self.issuer.der()
-    }
-
-    /// `SubjectPublicKeyInfo` of the CA, DER.
-    pub(crate) fn spki(&self) -> &[u8] {
-        &self.spki
     }
 
     /// An SVID for the key of `request`: client and server, one URI name.
@@ -127,6 +120,18 @@ impl Ca {
         params.extended_key_usages = usages.to_vec();
         params.subject_alt_names = names;
         Ok(params.signed_by(request.key(), &self.issuer)?.der().clone())
+    }
+}
+
+impl Listed for Ca {
+    const USE: KeyUse = KeyUse::Ca;
+
+    fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    fn seq(&self) -> u64 {
+        self.seq
     }
 }
 

@@ -121,6 +121,13 @@ mod tests {
     }
 
     #[test]
+    fn of_many_jumps_one_a_minute_is_recorded() {
+        let mut watch = ClockWatch::new(Arc::new(service_runtime::ManualClock::new(0)));
+        let recorded = (0..180).filter(|second| watch.may_record(Duration::from_secs(*second)));
+        assert_eq!(recorded.collect::<Vec<_>>(), [0, 60, 120]);
+    }
+
+    #[test]
     fn a_suspended_machine_is_a_jump_although_its_clocks_agree() {
         let start = look(1000, 5000, 700);
         assert_eq!(start.jump(&look(1121, 5121, 701)), Some(Jump::Suspended(Duration::from_mins(2))));

@@ -22,8 +22,8 @@ pub(crate) enum BootError {
     #[error(transparent)]
     Judged(#[from] JudgeError),
     /// AWS-LC gave no randomness.
-    #[error("no random bytes could be had")]
-    Random,
+    #[error(transparent)]
+    Random(#[from] NoRandom),
     /// No CA or certificate.
     #[error(transparent)]
     Ca(#[from] CaError),
@@ -63,12 +63,24 @@ impl BootError {
             | Self::Audit(_)
             | Self::Unwritten(_)
             | Self::Identity(_)
-            | Self::Random
+            | Self::Random(_)
             | Self::Ca(_)
             | Self::Mint(_)
             | Self::Key(_) => Exit::Config,
         }
     }
+}
+
+/// AWS-LC gave no randomness.
+#[derive(Debug, thiserror::Error)]
+#[error("no random bytes could be had")]
+pub(crate) struct NoRandom;
+
+/// Bytes that nobody can foresee.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandom> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| NoRandom)?;
+    Ok(bytes)
 }
 
 /// Tells the operator, once: every failed check, or the one thing that is wrong.

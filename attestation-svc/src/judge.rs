@@ -9,6 +9,7 @@ use snp_evidence::{
 };
 use tracing::error;
 
+use crate::error::{NoRandom, random};
 use crate::prover::{Committed, Lane, Prover, ProverError};
 
 /// The comparison of HOST_DATA with the measured configuration.
@@ -28,9 +29,7 @@ pub(crate) struct Judge {
 impl Judge {
     /// A fresh report over `committed`, accepted.
     pub(crate) async fn own_report(&self, committed: Committed<'_>) -> Result<VerifiedReport, JudgeError> {
-        let mut nonce = [0; 32];
-        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| JudgeError::Random)?;
-        let challenge = Challenge { purpose: Purpose::Boot, nonce, binder: Binder::none() };
+        let challenge = Challenge { purpose: Purpose::Boot, nonce: random()?, binder: Binder::none() };
         let expected = committed.report_data(&challenge);
         let evidence = self.prover.evidence(Lane::Own, expected, self.prover.limits.boot).await?;
         let now = UnixTime(self.clock.unix());
@@ -69,8 +68,8 @@ pub(crate) enum JudgeError {
         expected: [u8; 32],
     },
     /// AWS-LC gave no randomness.
-    #[error("no random bytes could be had")]
-    Random,
+    #[error(transparent)]
+    Random(#[from] NoRandom),
 }
 
 impl JudgeError {
@@ -82,7 +81,7 @@ impl JudgeError {
                 Some((refusal.reason(), failed.map_or_else(String::new, |check| check.observed.clone())))
             }
             Self::HostData { observed, .. } => Some((HOST_DATA, hex::encode(observed))),
-            Self::Prover(_) | Self::Random => None,
+            Self::Prover(_) | Self::Random(_) => None,
         }
     }
 
@@ -93,7 +92,7 @@ impl JudgeError {
             Self::Refused(refusal) => {
                 !matches!(refusal.class(), RefusalClass::Stale | RefusalClass::Unavailable)
             }
-            Self::Prover(_) | Self::Random => false,
+            Self::Prover(_) | Self::Random(_) => false,
         }
     }
 
@@ -109,7 +108,7 @@ impl JudgeError {
                 RefusalClass::Stale | RefusalClass::Unavailable => Exit::Collateral,
             },
             // AWS-LC failing to make a random number has no exit code of its own.
-            Self::Random => Exit::Config,
+            Self::Random(_) => Exit::Config,
         }
     }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use service_runtime::JWKS;
 
 use crate::authority::Authority;
+use crate::manifest::Listed;
 use crate::mint::Mint;
 
 /// Serves the keys of `authority`.

@@ -7,7 +7,6 @@ use audit_log::Event;
 use mtls::Role;
 use rustls_pki_types::CertificateDer;
 use service_runtime::CancellationToken;
-use snp_evidence::KeyUse;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -16,8 +15,7 @@ use crate::ca::{Ca, CaError};
 use crate::judge::JudgeError;
 use crate::manifest::{Listed, hash};
 use crate::mint::{Mint, MintError};
-use crate::rotation::{Rotation, UnderWay, Until};
-use crate::standing::Closed;
+use crate::rotation::{Phase, Rotation, UnderWay, Until};
 
 /// A key signs for this long, unless an administrator replaces it earlier.
 const LIFE: Duration = Duration::from_hours(24);
@@ -47,24 +45,6 @@ impl Kind {
     }
 }
 
-/// A step of a rotation, as the audit log and metrics have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
-    Announced,
-    InForce,
-    Retired,
-}
-
-impl Step {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Announced => "announced",
-            Self::InForce => "in-force",
-            Self::Retired => "retired",
-        }
-    }
-}
-
 /// The generations in memory.
 #[derive(Debug)]
 pub(crate) struct Keys {
@@ -80,9 +60,6 @@ pub(crate) enum RotateError {
     /// The last one of this kind is not over.
     #[error("the last rotation is under way")]
     UnderWay,
-    /// Nothing is vouched for at present.
-    #[error("nothing is vouched for at present")]
-    Closed(Closed),
     /// The machine was not accepted with the new keys.
     #[error(transparent)]
     Judged(#[from] JudgeError),
@@ -130,21 +107,18 @@ impl Keys {
         locked(&self.mint).listed()
     }
 
-    /// Each key, and how far it is.
-    pub(crate) fn states(&self) -> Vec<(Kind, [u8; 32], Option<Step>)> {
-        let cas = states(Kind::Ca, &locked(&self.ca));
-        cas.into_iter().chain(states(Kind::Token, &locked(&self.mint))).collect()
+    /// Each key, its digest, and how far it is.
+    pub(crate) fn phases(&self) -> Vec<(Kind, [u8; 32], Phase)> {
+        let cas = digests(Kind::Ca, locked(&self.ca).phases());
+        cas.chain(digests(Kind::Token, locked(&self.mint).phases())).collect()
     }
 }
 
-/// `None` is old and not retired yet.
-fn states<K: Listed>(kind: Kind, keys: &Rotation<Arc<K>>) -> Vec<(Kind, [u8; 32], Option<Step>)> {
-    let next = keys.next().map(|next| next.seq());
-    let of = |(place, key): (usize, Arc<K>)| {
-        let announced = (next == Some(key.seq())).then_some(Step::Announced);
-        (kind, sha256(&*key), if place == 0 { Some(Step::InForce) } else { announced })
-    };
-    keys.listed().into_iter().enumerate().map(of).collect()
+fn digests<K: Listed>(
+    kind: Kind,
+    keys: Vec<(Arc<K>, Phase)>,
+) -> impl Iterator<Item = (Kind, [u8; 32], Phase)> {
+    keys.into_iter().map(move |(key, phase)| (kind, sha256(&*key), phase))
 }
 
 fn sha256<K: Listed>(key: &K) -> [u8; 32] {
@@ -159,7 +133,6 @@ impl Authority {
     /// Begins to replace a key: the new one is attested, listed and told to every holder. It signs later, by itself.
     pub(crate) async fn rotate(&self, kind: Kind) -> Result<Vec<Role>, RotateError> {
         let _one = self.keys.announcing.lock().await;
-        self.vouching.check().map_err(RotateError::Closed)?;
         match kind {
             Kind::Ca => {
                 let next = self.keys.ca().successor(self.clock.unix())?;
@@ -189,7 +162,7 @@ impl Authority {
         });
         announced?;
         self.renew_own_svid();
-        self.rotated(kind, Step::Announced, &*next).await;
+        self.rotated(kind, Phase::Announced, &*next).await;
         Ok(told)
     }
 
@@ -201,7 +174,7 @@ impl Authority {
     ) -> Result<(), RotateError> {
         for _ in 0..ATTEMPTS {
             let listed: Vec<_> = locked(keys).listed().into_iter().chain([Arc::clone(next)]).collect();
-            let candidate = self.manifests.listing(K::USE, &listed);
+            let candidate = self.manifests.listing(&listed);
             self.judge_itself(&candidate).await?;
             if self.manifests.publish(&candidate) {
                 return Ok(());
@@ -265,50 +238,26 @@ impl Authority {
         });
         if let Some(key) = in_force {
             self.renew_own_svid();
-            self.rotated(kind, Step::InForce, &*key).await;
+            self.rotated(kind, Phase::InForce, &*key).await;
         }
         let retired = locked(keys).retire(until, now, |round| self.roster.borrow().behind(round));
         if retired.is_empty() {
             return;
         }
-        self.manifests.list(K::USE, || locked(keys).listed());
+        self.manifests.list(|| locked(keys).listed());
         self.roster.send_modify(|roster| drop(roster.renew_all()));
         self.renew_own_svid();
         for key in retired {
-            self.rotated(kind, Step::Retired, &*key).await;
+            self.rotated(kind, Phase::Retired, &*key).await;
         }
     }
 
-    async fn rotated<K: Listed>(&self, kind: Kind, step: Step, key: &K) {
+    async fn rotated<K: Listed>(&self, kind: Kind, phase: Phase, key: &K) {
         let manifest_version = self.manifests.current().manifest.version;
         let (what, key_sha256) = (kind.name(), hex::encode(sha256(key)));
-        info!(target: "audit", key = what, step = step.name(), key_sha256, manifest_version, "key rotation");
-        self.metrics.rotated(kind, step);
-        let (what, step) = (what.to_owned(), step.name().to_owned());
+        info!(target: "audit", key = what, step = phase.name(), key_sha256, manifest_version, "key rotation");
+        self.metrics.rotated(kind, phase);
+        let (what, step) = (what.to_owned(), phase.name().to_owned());
         self.audit.note(Event::Rotation { what, step, key_sha256, manifest_version }).await;
-    }
-}
-
-impl Listed for Ca {
-    const USE: KeyUse = KeyUse::Ca;
-
-    fn spki(&self) -> &[u8] {
-        self.spki()
-    }
-
-    fn seq(&self) -> u64 {
-        self.seq()
-    }
-}
-
-impl Listed for Mint {
-    const USE: KeyUse = KeyUse::Token;
-
-    fn spki(&self) -> &[u8] {
-        self.spki()
-    }
-
-    fn seq(&self) -> u64 {
-        self.seq()
     }
 }

@@ -74,9 +74,9 @@ impl Manifests {
     }
 
     /// What the version after the one in force would be, if it listed exactly `keys` of their use.
-    pub(crate) fn listing<K: Listed>(&self, r#use: KeyUse, keys: &[Arc<K>]) -> Arc<Published> {
+    pub(crate) fn listing<K: Listed>(&self, keys: &[Arc<K>]) -> Arc<Published> {
         let current = self.current();
-        let others = current.manifest.keys.iter().filter(|key| key.r#use != r#use).cloned();
+        let others = current.manifest.keys.iter().filter(|key| key.r#use != K::USE).cloned();
         let own = keys.iter().map(|key| own_entry(&**key, &self.own));
         current.followed_by(own.chain(others).collect())
     }
@@ -92,8 +92,8 @@ impl Manifests {
     }
 
     /// Puts a version in force that lists exactly `keys` of their use.
-    pub(crate) fn list<K: Listed>(&self, r#use: KeyUse, keys: impl Fn() -> Vec<Arc<K>>) {
-        while !self.publish(&self.listing(r#use, &keys())) {}
+    pub(crate) fn list<K: Listed>(&self, keys: impl Fn() -> Vec<Arc<K>>) {
+        while !self.publish(&self.listing(&keys())) {}
     }
 
     /// The version in force.
@@ -119,8 +119,7 @@ impl Manifests {
         let others = before.keys.iter().filter(|key| !owned(key)).cloned();
         let own =
             keys.iter().map(|(listener, spki)| entry(KeyUse::Tls, "P-256", spki, owner, Some(listener), seq));
-        let next = current.followed_by(others.chain(own).collect());
-        *current = next;
+        *current = current.followed_by(others.chain(own).collect());
         Arc::clone(&current)
     }
 }

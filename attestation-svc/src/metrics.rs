@@ -9,8 +9,9 @@ use service_runtime::{Buckets, Counter, Histogram, Metric, MetricFact, Registry,
 use crate::authority::Authority;
 use crate::clock_watch::Jump;
 use crate::judge::JudgeError;
-use crate::keys::{Kind, Step};
+use crate::keys::Kind;
 use crate::prover::Lane;
+use crate::rotation::Phase;
 
 const REPORTS: Metric<2> = Metric {
     name: "cube_reports_total",
@@ -134,8 +135,8 @@ impl Metrics {
     }
 
     /// A rotation has come this far.
-    pub(crate) fn rotated(&self, kind: Kind, step: Step) {
-        self.rotations.add([kind.name(), step.name()], 1);
+    pub(crate) fn rotated(&self, kind: Kind, phase: Phase) {
+        self.rotations.add([kind.name(), phase.name()], 1);
     }
 
     /// Time did not pass evenly.

@@ -7,6 +7,9 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use health_token::{Claims, TokenKey, signing_input};
+use snp_evidence::KeyUse;
+
+use crate::manifest::Listed;
 
 /// The token key. It exists only inside AWS-LC, which clears it at the end.
 pub(crate) struct Mint {
@@ -34,19 +37,9 @@ impl Mint {
         Ok(Self { pair, spki, kid, seq })
     }
 
-    /// `SubjectPublicKeyInfo` of the token key, DER.
-    pub(crate) fn spki(&self) -> &[u8] {
-        &self.spki
-    }
-
     /// RFC 7638 thumbprint.
     pub(crate) fn kid(&self) -> &str {
         &self.kid
-    }
-
-    /// Counts the token keys of this boot from 1.
-    pub(crate) fn seq(&self) -> u64 {
-        self.seq
     }
 
     /// Signs `claims` into a token.
@@ -54,6 +47,18 @@ impl Mint {
         let input = signing_input(claims, &self.kid);
         let signature = self.pair.sign(&SystemRandom::new(), input.as_bytes()).map_err(|_| MintError)?;
         Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+impl Listed for Mint {
+    const USE: KeyUse = KeyUse::Token;
+
+    fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    fn seq(&self) -> u64 {
+        self.seq
     }
 }
 

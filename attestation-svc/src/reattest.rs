@@ -77,7 +77,8 @@ impl Vouching {
             verdict(standing);
             before.into_iter().chain(standing.turn(now)).collect()
         });
-        self.open.send_if_modified(|open| std::mem::replace(open, self.check().is_ok()) != *open);
+        let now = self.check().is_ok();
+        self.open.send_if_modified(|open| std::mem::replace(open, now) != now);
         news
     }
 }

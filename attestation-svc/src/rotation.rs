@@ -30,6 +30,27 @@ struct Dated<K> {
     round: u64,
 }
 
+/// How far a key is, as operators, the audit log and metrics have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Announced,
+    InForce,
+    Old,
+    /// It is listed no more.
+    Retired,
+}
+
+impl Phase {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Announced => "announced",
+            Self::InForce => "in-force",
+            Self::Old => "old",
+            Self::Retired => "retired",
+        }
+    }
+}
+
 /// When an old key can go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
@@ -59,15 +80,16 @@ impl<K: Clone> Rotation<K> {
         self.since
     }
 
-    /// Every key that may be met, the one in force first.
-    pub(crate) fn listed(&self) -> Vec<K> {
-        let others = self.next.iter().chain(&self.old).map(|dated| dated.key.clone());
-        [self.in_force()].into_iter().chain(others).collect()
+    /// Every key that may be met, the one in force first, and how far it is.
+    pub(crate) fn phases(&self) -> Vec<(K, Phase)> {
+        let next = self.next.iter().map(|next| (next.key.clone(), Phase::Announced));
+        let old = self.old.iter().map(|old| (old.key.clone(), Phase::Old));
+        [(self.in_force(), Phase::InForce)].into_iter().chain(next).chain(old).collect()
     }
 
-    /// The key that is announced.
-    pub(crate) fn next(&self) -> Option<K> {
-        self.next.as_ref().map(|next| next.key.clone())
+    /// The same without the phases.
+    pub(crate) fn listed(&self) -> Vec<K> {
+        self.phases().into_iter().map(|(key, _)| key).collect()
     }
 
     /// Whether another may be announced.

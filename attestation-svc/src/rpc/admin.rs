@@ -19,9 +19,11 @@ use tracing::info;
 
 use crate::authority::{Authority, Machine};
 use crate::enrolment::Identity;
-use crate::keys::{Kind, RotateError, Step};
+use crate::keys::{Kind, RotateError};
 use crate::roster::{Epochs, Roster, Standing};
+use crate::rotation::Phase;
 use crate::rpc::{internal, invalid};
+use crate::standing::Closed;
 
 /// Bytes of an operator's reason.
 const MAX_REASON: usize = 256;
@@ -126,7 +128,7 @@ impl Administration {
             audit_records,
             audit_head: audit_head.to_string(),
             identities: identities.iter().map(|identity| self.identity(identity, &roster, now)).collect(),
-            keys: self.authority.keys.states().iter().map(key).collect(),
+            keys: self.authority.keys.phases().iter().map(key).collect(),
         }
     }
 
@@ -169,10 +171,17 @@ impl Administration {
                 return Err(invalid("target: name what to rotate, such as ROTATION_TARGET_SVIDS"));
             }
             RotationTarget::Svids => self.renew_svids(),
-            RotationTarget::Ca => self.authority.rotate(Kind::Ca).await.map_err(not_rotated)?,
-            RotationTarget::TokenKey => self.authority.rotate(Kind::Token).await.map_err(not_rotated)?,
+            RotationTarget::Ca => self.replace(Kind::Ca).await?,
+            RotationTarget::TokenKey => self.replace(Kind::Token).await?,
         };
         Ok(RotateResponse { roles: told.iter().map(ToString::to_string).collect() })
+    }
+
+    /// Goes on where the administrator hangs up: a report may take longer than they wait, and no step goes unrecorded.
+    async fn replace(&self, kind: Kind) -> Result<Vec<Role>, Status> {
+        let authority = Arc::clone(&self.authority);
+        let rotation = tokio::spawn(async move { authority.rotate(kind).await });
+        rotation.await.map_err(internal)?.map_err(not_rotated)
     }
 
     fn renew_svids(&self) -> Vec<Role> {
@@ -232,7 +241,7 @@ fn not_rotated(error: RotateError) -> Status {
             let message = format!("{error}; `cube admin state` shows how far it is");
             proto::status(Code::FailedPrecondition, reason::ROTATION_UNDER_WAY, message)
         }
-        RotateError::Closed(closed) => closed.into(),
+        RotateError::Judged(error) if error.is_refusal() => Closed::Refused.into(),
         RotateError::Judged(error) => {
             let message = format!("the new keys are not attested, and the old ones stay: {error}");
             proto::status(Code::Unavailable, reason::EVIDENCE_UNAVAILABLE, message)
@@ -241,12 +250,9 @@ fn not_rotated(error: RotateError) -> Status {
     }
 }
 
-fn key(&(kind, sha256, step): &(Kind, [u8; 32], Option<Step>)) -> KeyState {
-    KeyState {
-        key: kind.name().to_owned(),
-        sha256: hex::encode(sha256),
-        phase: step.map_or("old", Step::name).to_owned(),
-    }
+fn key(&(kind, sha256, phase): &(Kind, [u8; 32], Phase)) -> KeyState {
+    let (key, phase) = (kind.name().to_owned(), phase.name().to_owned());
+    KeyState { key, sha256: hex::encode(sha256), phase }
 }
 
 fn age(now: Duration, then: Duration) -> u64 {

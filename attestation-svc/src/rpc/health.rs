@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::authority::Authority;
-use crate::enrolment::Session;
+use crate::enrolment::{Holder, Session};
 use crate::roster::{Epochs, Roster};
 use crate::rpc::{Answers, internal, invalid, nonce, session};
 
@@ -101,19 +101,20 @@ impl Lease {
             return Err(invalid(format!("heartbeat {} came, {expected} is next", beat.sequence)));
         }
         self.answered = expected;
-        let epochs = self.session.holder()?.place.heartbeat(self.authority.clock.boot())?;
-        // After the epochs were read: what closes meanwhile voids them.
+        let asked = (!beat.token_nonce.is_empty()).then(|| nonce(&beat.token_nonce)).transpose()?;
+        let holder = self.session.holder()?;
+        let epochs = holder.place.heartbeat(self.authority.clock.boot())?;
+        if asked.is_some() {
+            self.authority.audit.token(self.session.identity.role).await?;
+        }
+        // After the epochs were read, since what closes from here on voids them; and after the record, which may have taken
+        // its time.
         self.authority.vouching.check()?;
-        let token =
-            if beat.token_nonce.is_empty() { String::new() } else { self.token(beat, &epochs).await? };
+        let token = asked.map_or(Ok(String::new()), |nonce| self.token(nonce, holder, &epochs))?;
         Ok(self.message(expected, epochs, token))
     }
 
-    async fn token(&self, beat: &LeaseRequest, epochs: &Epochs) -> Result<String, Status> {
-        let (nonce, holder) = (nonce(&beat.token_nonce)?, self.session.holder()?);
-        self.authority.audit.token(self.session.identity.role).await?;
-        // The record may have taken its time.
-        self.authority.vouching.check()?;
+    fn token(&self, nonce: [u8; 32], holder: &Holder, epochs: &Epochs) -> Result<String, Status> {
         let token = self.authority.token(holder, nonce, epochs.epoch).map_err(internal)?;
         holder.place.granted();
         Ok(token)

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use mtls::Role;
 use proto::attestation::v1::{GetStateRequest, LeaseResponse};
 use proto::reason;
@@ -99,6 +100,25 @@ async fn a_heartbeat_without_token_keeps_no_lease_either() {
     world.clock.advance(minutes(16));
     assert_refused(held.beat(&[]).await, Code::Unavailable, reason::EVIDENCE_STALE);
     held.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrolment_under_way_is_refused_when_the_verdict_ends_meanwhile() {
+    let world = World::new();
+    let service = world.start().await;
+    let hold = world.device.hold();
+    world.device.called.notified().now_or_never();
+    let (adapter, called) = (Peer::new(Role::Adapter), world.device.called.clone());
+    let link = adapter.connect(&world).await;
+    let enrolment = tokio::spawn(async move { link.identities().enroll(adapter.request()).await.map(drop) });
+    timeout(PATIENCE, called.notified()).await.unwrap();
+    // No verdict can follow: the certificates of a simulated machine live for a day.
+    world.clock.advance(Duration::from_hours(25));
+    drop(hold);
+    let refused = timeout(PATIENCE, enrolment).await.unwrap().unwrap().unwrap_err();
+    let reason = proto::reason_of(&refused).unwrap();
+    assert!([reason::EVIDENCE_STALE, reason::EVIDENCE_REFUSED].contains(&reason.as_str()), "{refused:?}");
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

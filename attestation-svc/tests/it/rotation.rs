@@ -9,6 +9,7 @@ use proto::attestation::v1::{RotationTarget, WatchBundleRequest};
 use proto::reason;
 use service_runtime::Clock;
 use snp_evidence::Owner;
+use snp_simulator::Guest;
 use tokio::time::timeout;
 use tonic::Code;
 
@@ -171,9 +172,16 @@ async fn keys_that_are_not_attested_change_nothing() {
         let refused = rig.rotate(target).await;
         assert_refused(refused, Code::Unavailable, reason::EVIDENCE_UNAVAILABLE);
     }
+    rig.world.device.absent.store(false, Ordering::SeqCst);
+    let other = Guest { measurement: [0xee; 48], ..rig.world.device.guest.clone() };
+    rig.world.device.becomes(Some(other));
+    let refused = rig.rotate(RotationTarget::Ca).await;
+    assert_refused(refused, Code::Unavailable, reason::EVIDENCE_REFUSED);
     let after = rig.state().await;
     assert_eq!((after.manifest_sha384, after.keys), (before.manifest_sha384, before.keys));
-    rig.world.device.absent.store(false, Ordering::SeqCst);
+    rig.world.device.becomes(None);
+    // A verdict on a report that was asked for no later than the refused one would not count.
+    rig.world.clock.advance(Duration::from_millis(1));
     rig.rotate(RotationTarget::Ca).await.unwrap();
     until(&rig, "ca", &["in-force"]).await;
     rig.service.stop().await;

