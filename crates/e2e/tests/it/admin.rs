@@ -33,7 +33,7 @@ fn admin(rig: &mut Rig, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn identity(rig: &mut Rig, role: &str) -> Value {
+pub(crate) fn identity(rig: &mut Rig, role: &str) -> Value {
     let state = admin(rig, &["state"]);
     let mut identities = state.get("identities").unwrap().as_array().unwrap().iter();
     identities.find(|identity| identity.get("role").unwrap() == role).unwrap().clone()

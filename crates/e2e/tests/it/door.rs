@@ -4,9 +4,11 @@ use dev_stack::Service;
 use e2e::fake_backend::Script;
 use nix::sys::signal::Signal;
 use proto::inference::v1::{ChatRequest, inference_service_client::InferenceServiceClient};
+use serde_json::Value;
 use tonic::Code;
 
 use crate::{
+    admin::identity,
     chain::post,
     rig::{Rig, spec},
 };
@@ -42,7 +44,12 @@ async fn one_bit_of_the_measurement_off_and_nobody_serves() {
     assert!(!rig.port_is_bound());
 }
 
-/// The longest story, told once: attestation-svc dies; the gateway sleeps through it and wakes; a
+/// In seconds.
+fn heartbeat_age(rig: &mut Rig, role: &str) -> u64 {
+    identity(rig, role).pointer("/holder/heartbeat_age_seconds").and_then(Value::as_u64).unwrap()
+}
+
+/// The longest story, told once: the gateway falls asleep, attestation-svc dies, the gateway wakes after the lapse; a
 /// stream is cut; nothing is answered; attestation-svc comes back and so does the service.
 #[tokio::test(flavor = "multi_thread")]
 async fn when_attestation_dies_the_door_shuts_and_opens_again_after_its_restart() {
@@ -53,8 +60,10 @@ async fn when_attestation_dies_the_door_shuts_and_opens_again_after_its_restart(
     let channel = rig.channel().await;
     open.message().await.unwrap().unwrap();
 
-    rig.blocking(|rig| rig.stack.kill(Service::Attestation)).unwrap();
     rig.stack.signal(Service::Gateway, Signal::SIGSTOP).unwrap();
+    // The adapter's last heartbeat is later than the gateway's, and so is its lapse.
+    while heartbeat_age(&mut rig, "adapter") + 1 >= heartbeat_age(&mut rig, "gateway") {}
+    rig.blocking(|rig| rig.stack.kill(Service::Attestation)).unwrap();
     rig.wait_for(Service::Adapter, "lapsed");
     rig.stack.signal(Service::Gateway, Signal::SIGCONT).unwrap();
 
