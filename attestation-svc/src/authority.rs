@@ -205,11 +205,11 @@ impl Authority {
 fn identities(measured: &MeasuredConfig) -> Result<(Arc<watch::Sender<Roster>>, Vec<Identity>), BootError> {
     let named = measured.identities.iter().map(|(name, who)| {
         let role = name.parse().map_err(|_| BootError::Identity(name.clone()))?;
-        Ok((role, who.uid))
+        Ok((role, who.clone()))
     });
-    let named: Vec<(Role, u32)> = named.collect::<Result<_, BootError>>()?;
+    let named: Vec<(Role, service_runtime::Identity)> = named.collect::<Result<_, BootError>>()?;
     let roster = Arc::new(watch::Sender::new(Roster::new(named.iter().map(|(role, _)| *role))));
-    let identities = named.into_iter().map(|(role, uid)| Identity::new(role, uid, Arc::clone(&roster)));
+    let identities = named.into_iter().map(|(role, who)| Identity::new(role, who, Arc::clone(&roster)));
     let identities = identities.collect();
     Ok((roster, identities))
 }

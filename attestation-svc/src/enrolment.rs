@@ -8,6 +8,7 @@ use audit_log::Event;
 use health_token::{Attested, Confirmation};
 use mtls::{Role, SpiffeId};
 use proto::reason;
+use service_runtime::UnixPeer;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::{Code, Status};
@@ -21,14 +22,14 @@ const GRACE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) role: Role,
-    /// The only user whose processes may hold it.
-    pub(crate) uid: u32,
+    /// The only processes that may hold it.
+    pub(crate) of: service_runtime::Identity,
     roster: Arc<watch::Sender<Roster>>,
 }
 
 impl Identity {
-    pub(crate) fn new(role: Role, uid: u32, roster: Arc<watch::Sender<Roster>>) -> Self {
-        Self { role, uid, roster }
+    pub(crate) fn new(role: Role, of: service_runtime::Identity, roster: Arc<watch::Sender<Roster>>) -> Self {
+        Self { role, of, roster }
     }
 
     /// The one place of the holder.
@@ -145,7 +146,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) identity: Identity,
-    pid: Option<i32>,
+    peer: Option<UnixPeer>,
     holder: OnceLock<Holder>,
 }
 
@@ -159,13 +160,30 @@ pub(crate) struct Holder {
 }
 
 impl Session {
-    pub(crate) fn new(identity: Identity, pid: Option<i32>) -> Self {
-        Self { identity, pid, holder: OnceLock::new() }
+    pub(crate) fn new(identity: Identity, peer: Option<UnixPeer>) -> Self {
+        Self { identity, peer, holder: OnceLock::new() }
+    }
+
+    /// Whether the process belongs to the identity's unit, where one is named. Its user was checked before.
+    pub(crate) fn check_unit(&self) -> Result<(), Status> {
+        let unit = self.peer.as_ref().and_then(|peer| peer.unit.as_ref());
+        match &self.identity.of.unit {
+            Some(named) if unit != Some(named) => {
+                let (role, of) = (self.identity.role, unit.map_or("no unit", String::as_str));
+                let message = format!("identity {role} is {named}'s only; this process is of {of}");
+                Err(proto::status(Code::PermissionDenied, reason::ENROLMENT_WRONG_UNIT, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn pid(&self) -> Option<i32> {
+        self.peer.as_ref()?.pid
     }
 
     /// Makes this connection the holder, unless the identity was revoked meanwhile.
     pub(crate) fn enrol(&self, holder: Holder, at: Duration, svid_serial: String) -> Result<(), Status> {
-        holder.place.enrolled(Enrolled { at, pid: self.pid, svid_serial })?;
+        holder.place.enrolled(Enrolled { at, pid: self.pid(), svid_serial })?;
         // A connection enrols once: after a revocation only a new one helps.
         self.holder.set(holder).map_err(|_| self.identity.refusal(Refused::Lost))
     }
@@ -174,7 +192,7 @@ impl Session {
     pub(crate) fn recorded(&self, svid_serial: String, manifest_version: u64) -> Event {
         Event::Enrolled {
             identity: self.identity.role.to_string(),
-            pid: self.pid,
+            pid: self.pid(),
             svid_serial,
             manifest_version,
         }

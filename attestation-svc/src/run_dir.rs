@@ -49,7 +49,7 @@ pub(crate) fn open(folder: &Path, identities: &[Identity]) -> Result<Sockets, So
     let admin = bind(&folder.join("admin.sock"), geteuid().as_raw())?;
     let enrolment = identities.iter().map(|identity| {
         let path = folder.join(format!("enrol-{}.sock", identity.role));
-        Ok((identity.clone(), bind(&path, identity.uid)?))
+        Ok((identity.clone(), bind(&path, identity.of.uid)?))
     });
     let enrolment = enrolment.collect::<Result<_, SocketError>>()?;
     Ok(Sockets { enrolment, admin, lock })

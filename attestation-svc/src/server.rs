@@ -102,15 +102,14 @@ fn enrolment(
     let identities = Identities { authority: Arc::clone(authority), shutdown: shutdown.clone() };
     let leases = Leases { authority: Arc::clone(authority), shutdown: shutdown.clone() };
     // Nothing on an enrolment socket answers to a process of another user.
-    let callers = Callers::Process { uid: identity.uid, caller: Caller::Enrolling };
+    let callers = Callers::Process { uid: identity.of.uid, caller: Caller::Enrolling };
     let (router, _) = Surface::new(callers)
         .serve(IdentityServiceServer::new(identities).max_decoding_message_size(MAX_REQUEST))
         .serve(HealthServiceServer::new(leases).max_decoding_message_size(MAX_REQUEST))
         .finish(vouching(authority, shutdown));
     let scope = move |connection: &Arc<Connection>| {
-        let pid = connection.unix_peer.and_then(|peer| peer.pid);
         let mut extensions = Extensions::new();
-        extensions.insert(Arc::new(Session::new(identity.clone(), pid)));
+        extensions.insert(Arc::new(Session::new(identity.clone(), connection.unix_peer.clone())));
         extensions
     };
     Server {

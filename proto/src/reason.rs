@@ -78,6 +78,13 @@ reasons! {
     /// The process at the other end of the enrolment socket does not run as the identity's user.
     ENROLMENT_WRONG_UID: No, grpc [PermissionDenied], http [],
         "Operators run the service as the user that the measured configuration names in `identity.<role>.uid`.";
+    /// The process at the other end of the enrolment socket does not belong to the identity's systemd unit.
+    ENROLMENT_WRONG_UNIT: No, grpc [PermissionDenied], http [],
+        "Operators start the service by the unit that the measured configuration names in `identity.<role>.unit`. The \
+         kernel tells units from Linux 6.5 on, in the unified cgroup hierarchy.";
+    /// The service runs by another measured configuration than attestation-svc.
+    ENROLMENT_WRONG_CONFIG: No, grpc [FailedPrecondition], http [],
+        "Operators give all services the same measured configuration, the one whose digest is HOST_DATA.";
     /// An administrator has revoked the identity.
     IDENTITY_REVOKED: Later, grpc [PermissionDenied], http [],
         "Operators find out why, and give the identity back with `cube admin reinstate`, or restart attestation-svc.";

@@ -144,7 +144,7 @@ impl Administration {
         IdentityState {
             role: identity.role.to_string(),
             spiffe_id: self.authority.identity(identity.role).to_string(),
-            uid: identity.uid,
+            uid: identity.of.uid,
             revoked,
             min_epoch,
             tokens_granted: tokens,
@@ -196,8 +196,8 @@ impl Administration {
         let Epochs { epoch, min_epoch, .. } = self.authority.roster.borrow().epochs();
         let Order { who, call, target, reason } = order;
         Event::Admin {
-            uid: who.map(|who| who.uid),
-            pid: who.and_then(|who| who.pid),
+            uid: who.as_ref().map(|who| who.uid),
+            pid: who.as_ref().and_then(|who| who.pid),
             call: (*call).to_owned(),
             target: target.clone(),
             reason: reason.clone(),
@@ -269,7 +269,7 @@ fn stated(reason: &str) -> Result<(), Status> {
 }
 
 fn caller<T>(request: &Request<T>) -> Option<UnixPeer> {
-    request.extensions().get::<Arc<Connection>>()?.unix_peer
+    request.extensions().get::<Arc<Connection>>()?.unix_peer.clone()
 }
 
 /// What an administrator asked for.
@@ -293,7 +293,8 @@ impl Order {
 
     fn log<T>(&self, done: &Result<T, Status>) {
         let Self { who, call, target, reason } = self;
-        let (uid, pid, outcome) = (who.map(|who| who.uid), who.and_then(|who| who.pid), outcome(done));
+        let (uid, pid, outcome) =
+            (who.as_ref().map(|who| who.uid), who.as_ref().and_then(|who| who.pid), outcome(done));
         info!(target: "audit", uid, pid, call, what = target, reason, outcome, "administrator's call");
     }
 }

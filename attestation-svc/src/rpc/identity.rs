@@ -72,6 +72,8 @@ impl Identities {
     /// Nothing of it holds before it is recorded.
     async fn enrolment(&self, session: &Session, request: &EnrollRequest) -> Result<EnrollResponse, Status> {
         let role = session.identity.role;
+        session.check_unit()?;
+        self.check_config(&request.measured_config_sha256)?;
         let nonce = nonce(&request.nonce)?;
         let key = verified(&request.csr)?;
         let listeners = listeners(role, &key, &request.listeners)?;
@@ -108,6 +110,16 @@ impl Identities {
             trust_bundle: self.trust_bundle(),
             evidence_bundle: proof.bundle.into(),
         })
+    }
+
+    /// A process can say here what it likes. It is an honest one, started with another file, that is told in time.
+    fn check_config(&self, sha256: &[u8]) -> Result<(), Status> {
+        if sha256 == self.authority.machine.measured_config_sha256 {
+            return Ok(());
+        }
+        let message =
+            "measured_config_sha256 is not the digest of the measured configuration that is in force here";
+        Err(proto::status(Code::FailedPrecondition, reason::ENROLMENT_WRONG_CONFIG, message))
     }
 
     fn trust_bundle(&self) -> Vec<Bytes> {

@@ -172,7 +172,7 @@ async fn a_revoked_identity_loses_everything_at_once_and_the_others_are_told() {
     let asked = evidence.evidence().collect_key_manifest(CollectKeyManifestRequest {}).await;
     assert_refused(asked, no.0, no.1);
     let again = Peer::new(Role::Gateway);
-    let refused = again.connect(&rig.world).await.identities().enroll(again.request()).await;
+    let refused = again.connect(&rig.world).await.identities().enroll(again.request(&rig.world)).await;
     assert_refused(refused, no.0, no.1);
     let state = rig.identity(Role::Gateway).await;
     assert_eq!((state.revoked, state.min_epoch, state.holder), (true, 2, None));
@@ -191,7 +191,7 @@ async fn a_reinstated_identity_is_free_although_its_former_holder_stays_connecte
     let refused = Lease::open(&former).await.map(|_| ());
     assert_refused(refused, Code::FailedPrecondition, reason::NOT_ENROLLED);
     // The place is free, but not for a connection that has lost it.
-    let again = former.identities().enroll(Peer::new(Role::Gateway).request()).await;
+    let again = former.identities().enroll(Peer::new(Role::Gateway).request(&rig.world)).await;
     assert_refused(again, Code::FailedPrecondition, reason::NOT_ENROLLED);
 
     let (link, _) = Peer::new(Role::Gateway).hold(&rig.world).await;
@@ -212,7 +212,8 @@ async fn an_enrolment_under_way_is_refused_when_its_identity_is_revoked() {
     let peer = Peer::new(Role::Gateway);
     let link = peer.connect(&rig.world).await;
     let mut identities = link.identities();
-    let enrolling = tokio::spawn(async move { identities.enroll(peer.request()).await });
+    let request = peer.request(&rig.world);
+    let enrolling = tokio::spawn(async move { identities.enroll(request).await });
     // It has its place once its listener's key is listed.
     let listed = async { while rig.state().await.manifest_version == 1 {} };
     timeout(PATIENCE, listed).await.unwrap();

@@ -60,7 +60,7 @@ async fn a_boot_an_enrolment_tokens_a_refusal_and_a_revocation_are_recorded() {
         lease.beat(sequence, &NONCE).await.unwrap();
     }
     let second = Peer::new(Role::Gateway);
-    let refused = second.connect(&world).await.identities().enroll(second.request()).await;
+    let refused = second.connect(&world).await.identities().enroll(second.request(&world)).await;
     assert_refused(refused, Code::AlreadyExists, reason::IDENTITY_IN_USE);
     let admin = admin(&world).await;
     admin.admin().revoke(revoke("gateway")).await.unwrap();
@@ -167,7 +167,7 @@ async fn without_audit_log_nothing_is_granted_and_a_revocation_still_holds() {
     assert_refused(lease.beat(3, &NONCE).await, no.0, no.1);
     let adapter = Peer::new(Role::Adapter);
     let other = adapter.connect(&world).await;
-    assert_refused(other.identities().enroll(adapter.request()).await, no.0, no.1);
+    assert_refused(other.identities().enroll(adapter.request(&world)).await, no.0, no.1);
     assert_refused(Lease::open(&other).await.map(|_| ()), Code::FailedPrecondition, reason::NOT_ENROLLED);
     let admin = admin(&world).await;
     admin.admin().revoke(revoke("gateway")).await.unwrap();
@@ -188,7 +188,7 @@ async fn a_disk_that_has_room_again_is_written_to_again() {
     let away = world.path("away");
     fs::rename(world.path("audit"), &away).unwrap();
     let link = gateway.connect(&world).await;
-    let refused = link.identities().enroll(gateway.request()).await;
+    let refused = link.identities().enroll(gateway.request(&world)).await;
     assert_refused(refused, Code::Unavailable, reason::AUDIT_UNAVAILABLE);
     fs::rename(&away, world.path("audit")).unwrap();
     gateway.enrol(&world, &link).await;

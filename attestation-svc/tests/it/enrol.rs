@@ -1,6 +1,10 @@
 //! Who gets which identity.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::id;
 
 use bytes::Bytes;
 use mtls::{Role, SpiffeId};
@@ -69,9 +73,9 @@ async fn an_identity_has_one_holder_until_its_connection_closes() {
     let (held, _) = first.hold(&world).await;
 
     let link = second.connect(&world).await;
-    let refused = link.identities().enroll(second.request()).await;
+    let refused = link.identities().enroll(second.request(&world)).await;
     assert_refused(refused, Code::AlreadyExists, reason::IDENTITY_IN_USE);
-    let again = held.identities().enroll(first.request()).await;
+    let again = held.identities().enroll(first.request(&world)).await;
     assert_refused(again, Code::AlreadyExists, reason::IDENTITY_IN_USE);
     Peer::new(Role::Adapter).hold(&world).await;
 
@@ -101,11 +105,72 @@ async fn a_process_of_another_user_gets_nothing() {
     let service = world.start().await;
     let peer = Peer::new(Role::Gateway);
     let link = peer.connect(&world).await;
-    let refused = link.identities().enroll(peer.request()).await;
+    let refused = link.identities().enroll(peer.request(&world)).await;
     assert_refused(refused, Code::PermissionDenied, reason::ENROLMENT_WRONG_UID);
     let refused = link.identities().watch_bundle(WatchBundleRequest {}).await;
     assert_refused(refused.map(drop), Code::PermissionDenied, reason::ENROLMENT_WRONG_UID);
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_was_started_with_another_file_gets_nothing() {
+    let world = World::new();
+    let service = world.start().await;
+    let peer = Peer::new(Role::Adapter);
+    let link = peer.connect(&world).await;
+    for other in [Bytes::from_static(&[1; 32]), Bytes::new()] {
+        let request = EnrollRequest { measured_config_sha256: other, ..peer.request(&world) };
+        let refused = link.identities().enroll(request).await;
+        assert_refused(refused, Code::FailedPrecondition, reason::ENROLMENT_WRONG_CONFIG);
+    }
+    peer.enrol(&world, &link).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_of_another_unit_gets_nothing() {
+    let mut world = World::new();
+    let unit = format!("cube-test-{}.service", id());
+    world.name_units([&unit, "backend-adapter.service"]);
+    let unit = Unit::enter(&unit);
+    let service = world.start().await;
+    let (gateway, adapter) = (Peer::new(Role::Gateway), Peer::new(Role::Adapter));
+    let refused = adapter.connect(&world).await.identities().enroll(adapter.request(&world)).await;
+    assert_refused(refused, Code::PermissionDenied, reason::ENROLMENT_WRONG_UNIT);
+    let asked = gateway.connect(&world).await.identities().enroll(gateway.request(&world)).await;
+    match unit {
+        Some(unit) => drop((asked.unwrap(), unit)),
+        None => assert_refused(asked, Code::PermissionDenied, reason::ENROLMENT_WRONG_UNIT),
+    }
+    service.stop().await;
+}
+
+/// This process as if it were of a unit, where it may make a cgroup.
+struct Unit(PathBuf);
+
+impl Unit {
+    fn enter(name: &str) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let root = mounts.lines().find_map(|line| line.strip_prefix("cgroup2 ")?.split(' ').next());
+        let unit = root.map(|root| Self(Path::new(root).join(name)));
+        let entered = unit.filter(|unit| {
+            fs::create_dir(&unit.0).is_ok()
+                && fs::write(unit.0.join("cgroup.procs"), id().to_string()).is_ok()
+        });
+        if entered.is_none() {
+            let why = "no cgroup can be made here: that the right unit is let in is not shown";
+            drop(writeln!(io::stderr(), "{why}"));
+        }
+        entered
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        let above = self.0.parent().unwrap();
+        fs::write(above.join("cgroup.procs"), id().to_string()).unwrap();
+        fs::remove_dir(&self.0).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +179,7 @@ async fn bad_requests_are_refused_and_leave_the_place_free() {
     let service = world.start().await;
     let (gateway, adapter) = (Peer::new(Role::Gateway), Peer::new(Role::Adapter));
     let spoilt = |peer: &Peer, spoil: fn(&mut EnrollRequest)| {
-        let mut request = peer.request();
+        let mut request = peer.request(&world);
         spoil(&mut request);
         request
     };
@@ -134,8 +199,8 @@ async fn bad_requests_are_refused_and_leave_the_place_free() {
     gateway.enrol(&world, &link).await;
 
     let link = adapter.connect(&world).await;
-    let mut with_listener = adapter.request();
-    with_listener.listeners = gateway.request().listeners;
+    let mut with_listener = adapter.request(&world);
+    with_listener.listeners = gateway.request(&world).listeners;
     let refused = link.identities().enroll(with_listener).await;
     assert_refused(refused, Code::InvalidArgument, reason::INVALID_REQUEST);
     adapter.enrol(&world, &link).await;
@@ -151,7 +216,7 @@ async fn names_in_a_request_are_ignored() {
     let other = "spiffe://demo.cube.internal/cvm/0123456789abcdef/svc/attestation";
     wanted.subject_alt_names.push(SanType::URI(other.try_into().unwrap()));
     let csr = wanted.serialize_request(&key).unwrap().der().to_vec();
-    let request = EnrollRequest { csr: csr.into(), ..Peer::new(Role::Adapter).request() };
+    let request = EnrollRequest { csr: csr.into(), ..Peer::new(Role::Adapter).request(&world) };
     let link = Link::unix(&world.socket("adapter")).await;
     let answer = link.identities().enroll(request).await.unwrap().into_inner();
     let id = SpiffeId::from_certificate(&certificate(&answer.svid)).unwrap();

@@ -139,7 +139,7 @@ impl Peer {
     }
 
     /// What a well-behaved service asks.
-    pub(crate) fn request(&self) -> EnrollRequest {
+    pub(crate) fn request(&self, world: &World) -> EnrollRequest {
         let public = || ListenerKey {
             listener: PUBLIC_LISTENER.to_owned(),
             csr: self.listener.csr_der().unwrap().into(),
@@ -148,6 +148,7 @@ impl Peer {
             csr: self.key.csr_der().unwrap().into(),
             listeners: (self.role == Role::Gateway).then(public).into_iter().collect(),
             nonce: Bytes::copy_from_slice(&NONCE),
+            measured_config_sha256: Bytes::copy_from_slice(world.config().measured.sha256()),
         }
     }
 
@@ -157,7 +158,7 @@ impl Peer {
 
     /// Enrols on `link`, and judges the answer as health-gate would.
     pub(crate) async fn enrol(&self, world: &World, link: &Link) -> Enrolled {
-        let answer = link.identities().enroll(self.request()).await.unwrap().into_inner();
+        let answer = link.identities().enroll(self.request(world)).await.unwrap().into_inner();
         let binder = Binder::enrolment(self.key.spki_sha256(), &format!("enrol/{}", self.role));
         let bundle = world.appraise(&answer.evidence_bundle, Purpose::Peer, binder);
         let manifest = bundle.manifest();

@@ -62,7 +62,7 @@ impl Held {
 
 async fn enrolment(world: &World) -> Result<(), Status> {
     let adapter = Peer::new(Role::Adapter);
-    adapter.connect(world).await.identities().enroll(adapter.request()).await.map(drop)
+    adapter.connect(world).await.identities().enroll(adapter.request(world)).await.map(drop)
 }
 
 fn minutes(minutes: u64) -> Duration {
@@ -110,7 +110,8 @@ async fn an_enrolment_under_way_is_refused_when_the_verdict_ends_meanwhile() {
     world.device.called.notified().now_or_never();
     let (adapter, called) = (Peer::new(Role::Adapter), world.device.called.clone());
     let link = adapter.connect(&world).await;
-    let enrolment = tokio::spawn(async move { link.identities().enroll(adapter.request()).await.map(drop) });
+    let request = adapter.request(&world);
+    let enrolment = tokio::spawn(async move { link.identities().enroll(request).await.map(drop) });
     timeout(PATIENCE, called.notified()).await.unwrap();
     // No verdict can follow: the certificates of a simulated machine live for a day.
     world.clock.advance(Duration::from_hours(25));

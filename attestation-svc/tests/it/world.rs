@@ -190,6 +190,15 @@ impl World {
         self.device.guest.host_data = sha256(&fs::read(self.path("measured.toml")).unwrap());
     }
 
+    /// From now on gateway and adapter have to be processes of these units.
+    pub(crate) fn name_units(&mut self, [gateway, adapter]: [&str; 2]) {
+        for (role, unit) in [("gateway", gateway), ("adapter", adapter)] {
+            let section = format!("[identity.{role}]\n");
+            self.edit("measured.toml", &section, &format!("{section}unit = \"{unit}\"\n"));
+        }
+        self.device.guest.host_data = sha256(&fs::read(self.path("measured.toml")).unwrap());
+    }
+
     pub(crate) fn config(&self) -> Config {
         Config::load(&self.path("service.toml")).unwrap()
     }

@@ -111,7 +111,7 @@ fn by_svid(connection: Option<&Connection>) -> Result<Caller, Status> {
 }
 
 fn by_process(connection: Option<&Connection>, uid: u32, caller: Caller) -> Result<Caller, Status> {
-    let peer = connection.and_then(|connection| connection.unix_peer);
+    let peer = connection.and_then(|connection| connection.unix_peer.as_ref());
     let administrator = caller == Caller::Administrator;
     if peer.is_some_and(|peer| peer.uid == uid || (administrator && peer.uid == 0)) {
         return Ok(caller);

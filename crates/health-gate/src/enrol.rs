@@ -9,7 +9,7 @@ use proto::{
     attestation::v1::{
         EnrollRequest, EnrollResponse, ListenerKey, identity_service_client::IdentityServiceClient,
     },
-    reason::{EVIDENCE_REFUSED, EVIDENCE_STALE, IDENTITY_REVOKED},
+    reason::{ENROLMENT_WRONG_CONFIG, EVIDENCE_REFUSED, EVIDENCE_STALE, IDENTITY_REVOKED},
 };
 use rustls::{RootCertStore, client::verify_server_cert_signed_by_trust_anchor, server::ParsedCertificate};
 use rustls_pki_types::CertificateDer;
@@ -101,6 +101,7 @@ impl Enroller {
             csr: self.key.csr_der()?.into(),
             listeners: self.listeners.iter().map(listener).collect::<Result<_, KeyError>>()?,
             nonce: Bytes::copy_from_slice(&nonce),
+            measured_config_sha256: Bytes::copy_from_slice(self.measured.sha256()),
         })
     }
 
@@ -303,9 +304,12 @@ impl EnrolError {
     /// Whether attestation-svc has withdrawn its word, for this process (an operator revoked its identity) or for all (it
     /// does not vouch for the machine any more): nothing that rests on it may go on.
     pub(crate) fn is_withdrawal(&self) -> bool {
+        self.is_refused(&[IDENTITY_REVOKED, EVIDENCE_REFUSED, EVIDENCE_STALE])
+    }
+
+    fn is_refused(&self, reasons: &[&str]) -> bool {
         let Self::Refused(status) = self else { return false };
-        let withdrawn = [IDENTITY_REVOKED, EVIDENCE_REFUSED, EVIDENCE_STALE];
-        proto::reason_of(status).is_some_and(|reason| withdrawn.contains(&reason.as_str()))
+        proto::reason_of(status).is_some_and(|reason| reasons.contains(&reason.as_str()))
     }
 
     /// How a service that has never served ends on this; `None` where trying again may help.
@@ -317,6 +321,7 @@ impl EnrolError {
                 RefusalClass::Stale | RefusalClass::Unavailable => Exit::Collateral,
             }),
             Self::OtherDeployment(_) => Some(Exit::Policy),
+            Self::Refused(_) if self.is_refused(&[ENROLMENT_WRONG_CONFIG]) => Some(Exit::Policy),
             Self::Answer(_)
             | Self::Identity(_)
             | Self::Certificate(_)

@@ -37,6 +37,7 @@ use crate::{
     connection::{Connection, ServerTls, TlsFacts, UnixPeer},
     lifetime::{Activity, TrackedBody, departure, end_of_life, jittered},
     observer::Observer,
+    unit::unit_of,
 };
 
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
@@ -203,7 +204,11 @@ impl Server {
 
     async fn unix_connection(self: Arc<Self>, stream: UnixStream, ends: Ends) -> io::Result<()> {
         let peer = stream.peer_cred()?;
-        let peer = UnixPeer { uid: peer.uid(), pid: peer.pid() };
+        let unit = unit_of(&stream).unwrap_or_else(|error| {
+            debug!(%error, "the kernel does not tell the unit of a process");
+            None
+        });
+        let peer = UnixPeer { uid: peer.uid(), pid: peer.pid(), unit };
         let recycle = self.recycle_from_now();
         self.http(stream, Version::Http2, connection(None, Some(peer)), recycle, ends).await
     }

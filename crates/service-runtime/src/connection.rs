@@ -55,12 +55,14 @@ impl fmt::Debug for TlsFacts {
 }
 
 /// A process at the other end of a unix socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnixPeer {
     /// Its user.
     pub uid: u32,
     /// Its process, where the kernel tells.
     pub pid: Option<i32>,
+    /// Its systemd unit, where it belongs to one and the kernel refers to it (SO_PEERPIDFD).
+    pub unit: Option<String>,
 }
 
 impl TlsFacts {

@@ -3,7 +3,7 @@
 //!
 //! Flow of a service: [`launch`] → its [`Configuration`] → `run(config, …)` →
 //! [`Server::serve`] → [`Exit`]. Clock, listener and shutdown are arguments everywhere, so that tests
-//! need neither ports nor sleeps. Only this crate reads the environment.
+//! need neither ports nor sleeps. Nothing reads the environment.
 
 mod accept;
 mod clock;
@@ -18,6 +18,7 @@ mod observer;
 mod ops;
 mod process;
 mod telemetry;
+mod unit;
 
 pub use accept::{ConnectionLimits, Incoming, Scope, Server, TlsSource, no_scope};
 pub use clock::{Clock, ManualClock, SystemClock};

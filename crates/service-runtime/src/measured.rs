@@ -43,10 +43,12 @@ pub struct MeasuredConfig {
 }
 
 /// Who may hold an identity.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Identity {
     /// The service's user id.
     pub uid: u32,
+    /// The systemd unit that its process has to belong to, where one is named.
+    pub unit: Option<String>,
 }
 
 /// The model server.
@@ -159,7 +161,13 @@ impl MeasuredConfig {
         );
         let identities = ROLES.map(|(role, purpose)| {
             let uid = settings.number(&format!("identity.{role}.uid"), purpose, 0..=u32::MAX);
-            uid.map(|uid| (role.to_owned(), Identity { uid }))
+            let unit = settings.optional(
+                &format!("identity.{role}.unit"),
+                "Its systemd unit: no process outside of it may enrol, whatever its user (Linux 6.5 or newer).",
+                "NAME.service",
+                unit,
+            );
+            uid.map(|uid| (role.to_owned(), Identity { uid, unit }))
         });
         let kind = settings.parsed(
             "backend.kind",
@@ -218,6 +226,14 @@ fn trust_domain(name: &str) -> Result<String, String> {
 
 fn tenant(name: &str) -> Result<String, &'static str> {
     if name.is_empty() { Err("is empty; name whose deployment this is") } else { Ok(name.to_owned()) }
+}
+
+/// systemd.unit(5): what a unit of a service may be called.
+fn unit(name: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
+    let stem = name.strip_suffix(".service").filter(|stem| !stem.is_empty() && stem.bytes().all(allowed));
+    stem.map(|_| name.to_owned())
+        .ok_or_else(|| format!("{name:?} is not the name of a unit; write NAME.service"))
 }
 
 fn public_name(name: &str) -> Result<String, String> {
@@ -283,7 +299,7 @@ mod tests {
             ("\"demo\"", "\"\""),
             ("abab", "abxy"),
             ("uid = 1", "uid = -1"),
-            ("[identity.adapter]", "[identity.other]"),
+            ("[identity.adapter]", "unit = \"a b.service\"\n[identity.other]"),
             ("openai", "grpc"),
             ("127.0.0.1:8080", "127.0.0.1"),
             ("localhost", "local host"),
@@ -296,6 +312,7 @@ mod tests {
             "tenant: is empty",
             "policy_sha256: ",
             "identity.gateway.uid: is -1, must be",
+            "identity.gateway.unit: \"a b.service\" is not",
             "identity.adapter.uid: is missing",
             "identity.other: unknown key",
             "backend.kind: \"grpc\"",
@@ -320,6 +337,6 @@ mod tests {
         let measured = MeasuredConfig::parse(sample().as_bytes()).unwrap();
         let known = MeasuredConfig::config_keys();
         assert!(measured.keys().iter().map(|key| &key.name).eq(known.iter().map(|key| &key.name)));
-        assert!(known.iter().any(|key| key.name == "identity.adapter.uid") && known.len() == 9);
+        assert!(known.iter().any(|key| key.name == "identity.adapter.unit") && known.len() == 11);
     }
 }

@@ -1624,6 +1624,9 @@ pub struct EnrollRequest {
     /// 32 random bytes; the report in the answer is made for them.
     #[prost(bytes = "bytes", tag = "3")]
     pub nonce: ::prost::bytes::Bytes,
+    /// SHA-256 of the measured configuration that the service runs by.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub measured_config_sha256: ::prost::bytes::Bytes,
 }
 /// The key of a public listener.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

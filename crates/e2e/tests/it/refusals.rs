@@ -86,6 +86,20 @@ async fn a_policy_that_is_not_the_measured_one_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_right_program_with_another_measured_configuration_gets_no_identity() {
+    let mut rig = Rig::prepared("openai").await;
+    rig.stack.start(Service::Attestation).unwrap();
+    rig.blocking(|rig| rig.stack.wait_for(Service::Attestation, "can be enrolled", PATIENCE)).unwrap();
+    let measured = std::fs::read_to_string(rig.files().measured()).unwrap();
+    std::fs::write(rig.files().measured(), measured + "\n# one more line\n").unwrap();
+    for service in [Service::Gateway, Service::Adapter] {
+        let output = rig.blocking(|rig| shipped(service, rig).output()).unwrap();
+        assert_eq!(output.status.code(), Some(4), "{service:?}: {}", text(&output));
+        assert!(text(&output).contains("ENROLMENT_WRONG_CONFIG"), "{}", text(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_measured_configuration_that_host_data_does_not_name_is_refused() {
     let mut rig = Rig::prepared("openai").await;
     let measured = rig.files().measured();

@@ -43,6 +43,22 @@ fn every_sample_passes_check_config_as_it_lies() {
     }
 }
 
+/// systemd hands credentials of SMBIOS strings, which are the host's, to services as files in such a folder.
+#[test]
+fn what_a_host_injects_as_a_credential_counts_for_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config", "measured.toml", "policy.toml", "cube.api-keys", "token"] {
+        fs::write(folder.path().join(name), "surprise = 1\n").unwrap();
+    }
+    for service in Service::ALL {
+        let config = samples().join(config(service));
+        let mut command = Command::new(program(service.name()));
+        let injected = command.env("CREDENTIALS_DIRECTORY", folder.path()).env("CUBE_CONFIG", folder.path());
+        let output = injected.arg("--config").arg(&config).arg("--check-config").output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), checked(service, &config));
+    }
+}
+
 /// With all that a sample has in comments.
 fn uncommented(text: &str) -> String {
     let key = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains([' ', '"']));
@@ -54,7 +70,7 @@ fn every_sample_shows_every_key_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
     write("policy.toml", sample("policy.toml"));
-    write("measured.toml", sample("measured.toml"));
+    write("measured.toml", uncommented(&sample("measured.toml")));
     let collector = rcgen::generate_simple_self_signed(["collector.example.org".to_owned()]).unwrap();
     write("collector-ca.pem", collector.cert.pem());
     write("kds-ca.pem", collector.cert.pem());

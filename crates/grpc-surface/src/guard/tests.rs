@@ -22,7 +22,7 @@ fn service(role: &str) -> Connection {
 }
 
 fn process(uid: u32) -> Connection {
-    let unix_peer = Some(UnixPeer { uid, pid: None });
+    let unix_peer = Some(UnixPeer { uid, pid: None, unit: None });
     Connection { id: 1, tls: None, unix_peer }
 }
 

@@ -77,6 +77,8 @@ pub(crate) enum Lie {
     Sequence,
     /// Somebody else has the identity.
     InUse,
+    /// `Enroll` says that the measured configuration is another.
+    WrongConfig,
     /// `Enroll` says that the identity is revoked.
     RevokedAtEnrol,
     /// A lease stream ends with this reason, by which attestation-svc takes its word back.

@@ -39,6 +39,7 @@ async fn a_manifest_that_the_report_does_not_cover() {
 
 #[tokio::test]
 async fn another_deployment() {
+    is_refused(Lie::WrongConfig, Exit::Policy, "ENROLMENT_WRONG_CONFIG").await;
     is_refused(Lie::HostData, Exit::Policy, "HOST_DATA").await;
     is_refused(Lie::Measured, Exit::Policy, "another measured config").await;
     is_refused(Lie::Policy, Exit::Policy, "another policy").await;

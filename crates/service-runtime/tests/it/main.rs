@@ -210,7 +210,7 @@ async fn the_kernel_says_who_is_at_the_other_end_of_a_unix_socket() {
     let path = folder.path().join("s.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let who = |Extension(connection): Extension<Arc<Connection>>| async move {
-        connection.unix_peer.unwrap().uid.to_string()
+        connection.unix_peer.as_ref().unwrap().uid.to_string()
     };
     let (_recycle, recycled) = watch::channel(0);
     let server = Server {

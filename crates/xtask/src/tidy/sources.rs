@@ -24,6 +24,9 @@ const UNVERIFIED: &[(&str, &str)] = &[
 const ROOT_MAKERS: &[&str] =
     &["crates/cube-cli/", "crates/dev-stack/", "crates/e2e/", "crates/snp-evidence/", "crates/xtask/"];
 
+/// Whose environment is a person's own: nothing of these is installed in a CVM.
+const ASK_THE_ENVIRONMENT: &[&str] = &["crates/dev-stack/", "crates/e2e/", "crates/xtask/"];
+
 /// Checks every file that git tracks or would track.
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     let mut git = Command::new("git");
@@ -52,6 +55,9 @@ fn check_file(name: &str, text: &str) -> Vec<String> {
     if rust && makes_roots(name, text) {
         findings.push(format!("{name} makes trust roots; services take them as an argument"));
     }
+    if rust && reads_environment(name, text) {
+        findings.push(format!("{name} reads the environment, where a host can put credentials"));
+    }
     if rust && name.contains("src/") && !name.contains("tests") && delays_packets(text) {
         findings.push(format!("{name} dials or accepts TCP without set_nodelay(true)"));
     }
@@ -63,6 +69,16 @@ fn delays_packets(text: &str) -> bool {
     let code = text.split("#[cfg(test)]").next().unwrap_or(text);
     let opens = [concat!("TcpStream::", "connect("), concat!("listener.", "accept()")];
     opens.iter().any(|word| code.contains(word)) && !code.contains("set_nodelay(true)")
+}
+
+/// What a host hands to a service manager, as SMBIOS strings or otherwise, ends up there.
+fn reads_environment(name: &str, text: &str) -> bool {
+    let exempt = ASK_THE_ENVIRONMENT.iter().any(|prefix| name.starts_with(prefix)) || name.contains("/tests");
+    let code = text.split("#[cfg(test)]").next().unwrap_or(text);
+    !exempt
+        && [concat!("env::", "var"), concat!("CREDENTIALS_", "DIRECTORY")]
+            .iter()
+            .any(|word| code.contains(word))
 }
 
 /// Rule 12: in service crates only `main` names AMD's roots, and nothing names others. Tests may.
@@ -95,6 +111,16 @@ mod tests {
         let dial = format!("TcpStream::{}(a)", "connect");
         assert!(delays_packets(&dial));
         assert!(!delays_packets(&format!("{dial}; s.set_nodelay(true)")));
+    }
+
+    #[test]
+    fn a_word_from_the_environment_is_found() {
+        for word in ["vars()", "var_os(name)", "var(name)"] {
+            let code = format!("std::env::{word}");
+            assert!(reads_environment("crates/mtls/src/lib.rs", &code));
+            assert!(!reads_environment("crates/xtask/src/main.rs", &code));
+            assert!(!reads_environment("crates/mtls/src/lib.rs", &format!("#[cfg(test)]\n{code}")));
+        }
     }
 
     #[test]

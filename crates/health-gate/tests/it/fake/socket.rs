@@ -62,6 +62,11 @@ impl IdentityService for Socket {
             authority.refused.send_modify(|count| *count += 1);
             return Err(withdrawn(proto::reason::IDENTITY_REVOKED));
         }
+        let other = request.measured_config_sha256 != authority.measured_sha256.as_slice();
+        if other || authority.tells(Lie::WrongConfig) {
+            let reason = proto::reason::ENROLMENT_WRONG_CONFIG;
+            return Err(proto::status(Code::FailedPrecondition, reason, "another measured config"));
+        }
         let key = CertificateRequest::verify(&request.csr).unwrap();
         *self.key.lock().unwrap() = key.spki_der().to_vec();
         let listeners = request.listeners.into_iter();
