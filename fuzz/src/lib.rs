@@ -6,6 +6,7 @@
 //! with the verifier's. Since targets sign by themselves, an input means the same in every process.
 
 mod azure;
+pub mod bundle;
 pub mod crl;
 mod der;
 pub mod extension;
@@ -17,13 +18,20 @@ pub mod host_table;
 #[expect(dead_code, reason = "shared with the tests")]
 #[path = "../../crates/launch-measurement/tests/it/image.rs"]
 mod image;
+mod json;
 pub mod launch;
+pub mod lease;
 mod machine;
+#[expect(dead_code, reason = "health-gate's own, which knows more than a stream's messages")]
+#[path = "../../crates/health-gate/src/lease.rs"]
+mod machine_of_the_lease;
+pub mod manifest;
 pub mod policy;
 pub mod quote;
 pub mod report;
 pub mod runtime_data;
 mod seeds;
+pub mod token;
 #[expect(dead_code, reason = "shared with the tests")]
 #[path = "../../crates/snp-evidence/tests/it/world.rs"]
 mod world;

@@ -203,5 +203,7 @@ impl Lease {
     }
 }
 
+// The path is for `fuzz/`, which takes this file alone.
 #[cfg(test)]
+#[path = "lease/tests.rs"]
 mod tests;

@@ -7,6 +7,7 @@
 
 mod fuzz;
 mod grpcurl;
+mod mutants;
 mod snp_peers;
 
 use std::{
@@ -71,8 +72,10 @@ pub(crate) fn run_named(name: &str, seconds: u64) -> Result<()> {
         (None, None) if name == snp_peers::NAME => snp_peers::run()?,
         (None, None) => bail!("no conformance run {name:?}; there is: {}", known().join(", ")),
     };
-    if name == "fuzz" {
-        cases.extend(fuzz::targets(seconds)?);
+    match name {
+        "fuzz" => cases.extend(fuzz::targets(seconds)?),
+        "mutants" => cases.extend(mutants::removed()?),
+        _ => {}
     }
     save(name, &cases)?;
     judge(name, &cases)

@@ -1,5 +1,6 @@
 //! A small attestation-svc: real sockets, reports, certificates and tokens, and lies on demand.
 
+mod parts;
 mod socket;
 
 use std::sync::{
@@ -8,27 +9,27 @@ use std::sync::{
 };
 
 use aws_lc_rs::{
-    encoding::AsDer,
     rand::SystemRandom,
-    signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+    signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair},
 };
 use bytes::Bytes;
 use health_token::{AFFIRMING, Attested, B64Url, Claims, Confirmation, Jwk, TokenKey};
 use mtls::{CertificateRequest, Role, ServiceKey, SpiffeId};
 use proto::attestation::v1::Revocation;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyUsagePurpose, PublicKeyData, SanType,
-};
+use rcgen::{CertifiedIssuer, PublicKeyData, SanType};
 use service_runtime::{CancellationToken, Clock, ManualClock, TaskTracker};
 use snp_evidence::{
-    B64, Binder, Bundle, Challenge, DebugStatus, Endorsements, Evidence, EvidenceFormat, KeyManifest, KeyUse,
-    ManifestKey, Purpose, RuntimeClaims, TreePosition, Vek,
+    Binder, Bundle, Challenge, DebugStatus, Endorsements, Evidence, EvidenceFormat, KeyManifest, KeyUse,
+    Purpose, RuntimeClaims, TreePosition, Vek,
 };
 use snp_simulator::Guest;
 use tokio::sync::{Semaphore, watch};
 
-use self::socket::Socket;
-use crate::world::{MEASUREMENT, World, machine, sha256};
+use self::{
+    parts::{base64_url, ca, entry, params, spki, swapped},
+    socket::Socket,
+};
+use crate::world::{MEASUREMENT, World, machine};
 
 /// What is not as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,10 @@ pub(crate) enum Lie {
     Expired,
     /// A listener key that the manifest does not list.
     Listener,
+    /// A manifest without token key.
+    NoTokenKey,
+    /// The listener's certificate by a CA that nobody lists.
+    ListenerIssuer,
     /// A token by a key that the manifest does not list.
     TokenKey,
     /// A token bound to another key.
@@ -239,7 +244,10 @@ impl Authority {
         let mut params = params(now, 3600);
         params.subject_alt_names = vec![san];
         params.use_authority_key_identifier_extension = true;
-        let issuer = if self.tells(Lie::Ca) || self.tells(Lie::Issuer) { &self.foreign } else { &self.ca };
+        let of_a_listener =
+            self.tells(Lie::ListenerIssuer) && matches!(params.subject_alt_names[..], [SanType::DnsName(_)]);
+        let foreign = of_a_listener || self.tells(Lie::Ca) || self.tells(Lie::Issuer);
+        let issuer = if foreign { &self.foreign } else { &self.ca };
         params.signed_by(key, issuer).unwrap().der().to_vec().into()
     }
 
@@ -268,6 +276,9 @@ impl Authority {
             entry(KeyUse::Ca, "P-384", &self.ca.key().subject_public_key_info(), &own, None),
             entry(KeyUse::Token, "P-384", &token_spki, &own, None),
         ];
+        if self.tells(Lie::NoTokenKey) {
+            keys.pop();
+        }
         if !self.tells(Lie::Listener) {
             let tls = |(name, key): &(String, CertificateRequest)| {
                 entry(KeyUse::Tls, "P-256", key.spki_der(), gateway, Some(name.clone()))
@@ -353,45 +364,4 @@ impl Authority {
         let signature = signer.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
         format!("{input}.{}", base64_url(signature.as_ref()))
     }
-}
-
-fn ca(now: i64) -> CertifiedIssuer<'static, rcgen::KeyPair> {
-    let mut params = params(now, 366 * 24 * 3600);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    CertifiedIssuer::self_signed(
-        params,
-        rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap(),
-    )
-    .unwrap()
-}
-
-fn base64_url(bytes: &[u8]) -> String {
-    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn spki(key: &EcdsaKeyPair) -> Vec<u8> {
-    key.public_key().as_der().unwrap().as_ref().to_vec()
-}
-
-fn swapped(manifest: &[u8]) -> Vec<u8> {
-    let mut manifest = KeyManifest::parse(manifest).unwrap();
-    let foreign = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
-    let token_key = manifest.keys.iter_mut().find(|key| key.r#use == KeyUse::Token).unwrap();
-    let owner = token_key.owner.parse().unwrap();
-    *token_key = entry(KeyUse::Token, "P-384", &spki(&foreign), &owner, None);
-    manifest.to_bytes()
-}
-
-fn entry(r#use: KeyUse, alg: &str, spki: &[u8], owner: &SpiffeId, listener: Option<String>) -> ManifestKey {
-    let (sha256, owner) = (snp_evidence::B64Url(sha256(spki)), owner.to_string());
-    ManifestKey { r#use, alg: alg.to_owned(), spki: B64(spki.to_vec()), sha256, owner, listener, seq: 1 }
-}
-
-fn params(now: i64, life: i64) -> CertificateParams {
-    let date = |unix| time::OffsetDateTime::from_unix_timestamp(unix).unwrap();
-    let mut params = CertificateParams::default();
-    (params.not_before, params.not_after) = (date(now - 300), date(now + life));
-    params
 }

@@ -58,6 +58,7 @@ async fn certificates_that_the_manifest_does_not_vouch_for() {
     is_refused(Lie::SvidKey, Exit::Evidence, "another key than the request's").await;
     is_refused(Lie::NoListener, Exit::Evidence, "one certificate per listener").await;
     is_refused(Lie::Issuer, Exit::Evidence, "certificate").await;
+    is_refused(Lie::ListenerIssuer, Exit::Evidence, "certificate").await;
     is_refused(Lie::Expired, Exit::Evidence, "certificate").await;
     is_refused(Lie::Listener, Exit::Evidence, "key of a listener").await;
 }
@@ -69,6 +70,7 @@ async fn an_identity_of_another_socket() {
 
 #[tokio::test]
 async fn tokens_that_are_not_ours() {
+    is_refused(Lie::NoTokenKey, Exit::Evidence, "lists no token key").await;
     is_refused(Lie::TokenKey, Exit::Evidence, "token.kid").await;
     is_refused(Lie::TokenBinding, Exit::Evidence, "token.cnf").await;
     is_refused(Lie::TokenNonce, Exit::Evidence, "token.nonce").await;

@@ -25,6 +25,10 @@ const TARGETS: &[(&str, usize)] = &[
     ("quote", 1_024),
     ("policy", 8_192),
     ("launch", 8_192),
+    ("token", 2_048),
+    ("bundle", 16_384),
+    ("manifest", 4_096),
+    ("lease", 1_024),
 ];
 const COVERAGE: &[&str] = &[
     "--cfg",
