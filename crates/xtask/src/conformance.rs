@@ -7,6 +7,7 @@
 
 mod fuzz;
 mod grpcurl;
+mod isolation;
 mod mutants;
 mod snp_peers;
 
@@ -26,7 +27,8 @@ use crate::shell::{cargo, run, target};
 /// Installs what a run needs, and gives the command that drives it.
 type Driver = fn() -> Result<Command>;
 
-const RUNS: &[(&str, Driver)] = &[("grpcurl", grpcurl::driver), ("rotation", || example("rotation"))];
+const RUNS: &[(&str, Driver)] =
+    &[("grpcurl", grpcurl::driver), ("isolation", isolation::driver), ("rotation", || example("rotation"))];
 /// Examples of the verifiers by their packages, which write their cases themselves: there are too many to print each.
 const OF_THE_VERIFIERS: &[(&str, &[(&str, &str)])] = &[
     ("fuzz", &[("snp-evidence", "fuzz")]),
@@ -81,7 +83,8 @@ pub(crate) fn run_named(name: &str, seconds: u64) -> Result<()> {
     judge(name, &cases)
 }
 
-fn known() -> Vec<&'static str> {
+/// Every run.
+pub(crate) fn known() -> Vec<&'static str> {
     let of_the_verifiers = OF_THE_VERIFIERS.iter().map(|(name, _)| *name);
     RUNS.iter().map(|(name, _)| *name).chain(of_the_verifiers).chain([snp_peers::NAME]).collect()
 }

@@ -1,5 +1,6 @@
 //! What lints cannot see: arrows between crates, bans, licences, sizes, words.
 
+mod attacks;
 mod graph;
 mod resolved;
 mod sources;
@@ -18,6 +19,7 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(resolved::check()?);
     findings.extend(graph.undocumented_dependencies(&workspace().join("docs/dependencies.md")));
     findings.extend(sources::check(&workspace())?);
+    findings.extend(attacks::check(&workspace())?);
     for finding in &findings {
         progress(&format!("tidy: {finding}"));
     }
