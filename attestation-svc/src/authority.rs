@@ -7,7 +7,7 @@ use aws_lc_rs::digest::SHA256;
 use health_token::{AFFIRMING, Attested, B64Url, Claims, MAX_LIFE, PROFILE};
 use mtls::{CertificateRequest, Material, Role, ServiceKey, SpiffeId, Svid};
 use service_runtime::{Clock, MeasuredConfig, ServerTls};
-use snp_evidence::{Challenge, EvidenceFormat, Product};
+use snp_evidence::{Challenge, Evidence, EvidenceFormat, Product, ReportData};
 use tokio::sync::watch;
 use tracing::error;
 
@@ -121,20 +121,24 @@ impl Authority {
         self.judge.prover.format()
     }
 
-    /// A report for `challenge`, over the manifest `published` and the claims of this boot.
+    /// A report for the `challenge` of a service that enrols, over the manifest `published` and the claims of this boot.
     pub(crate) async fn prove(
         &self,
-        lane: Lane,
         challenge: &Challenge,
         published: &Published,
     ) -> Result<Proof, ProverError> {
         let committed = Committed { manifest: &published.bytes, claims: &self.claims };
-        let (since, limit) = (self.clock.boot(), self.judge.prover.limits.call);
-        let evidence = self.judge.prover.evidence(lane, committed.report_data(challenge), limit).await;
-        self.metrics.report(lane, evidence.is_ok(), self.clock.boot().saturating_sub(since));
-        let evidence = evidence?;
+        let evidence = self.evidence(Lane::Inside, committed.report_data(challenge)).await?;
         let report_sha256 = hash(&SHA256, &evidence.report);
         Ok(Proof { bundle: committed.bundle(challenge, &evidence), report_sha256 })
+    }
+
+    /// Evidence for a caller that waits.
+    pub(crate) async fn evidence(&self, lane: Lane, data: ReportData) -> Result<Evidence, ProverError> {
+        let (since, limit) = (self.clock.boot(), self.judge.prover.limits.call);
+        let evidence = self.judge.prover.evidence(lane, data, limit).await;
+        self.metrics.report(lane, evidence.is_ok(), self.clock.boot().saturating_sub(since));
+        evidence
     }
 
     /// What tokens say of the evidence behind them.

@@ -129,8 +129,13 @@ fn reports(settings: &mut Settings) -> ReportLimits {
         ),
         waiting: settings.count(
             "limits.waiting_reports",
-            "Evidence requests from outside that may wait while one is served; more get EVIDENCE_UNAVAILABLE.",
+            "Evidence requests from outside that may wait for the next report; more get EVIDENCE_UNAVAILABLE.",
             own.waiting,
         ),
+        every: Duration::from_secs(1) / settings.count(
+            "limits.reports_per_second",
+            "Reports that are made for the outside; each answers all who wait. A host may throttle more than one.",
+            1_u32,
+        ).max(1),
     }
 }

@@ -25,6 +25,7 @@
 
 mod audit;
 mod authority;
+mod batch;
 mod boot;
 mod ca;
 mod clock_watch;

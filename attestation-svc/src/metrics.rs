@@ -23,6 +23,11 @@ const REPORT_SECONDS: Metric<1> = Metric {
     help: "From asking for a report to having it, waiting for a turn included",
     labels: ["caller"],
 };
+const TOGETHER: Metric<0> = Metric {
+    name: "cube_report_challenges_total",
+    help: "Challenges from outside that were answered, many of them by one report",
+    labels: [],
+};
 const TOKENS: Metric<1> = Metric {
     name: "cube_health_tokens_total",
     help: "Health tokens minted, by role of the holder",
@@ -72,6 +77,7 @@ pub(crate) struct Metrics {
     tokens: Counter<1>,
     reports: Counter<2>,
     report_seconds: Histogram<1>,
+    together: Counter<0>,
     pub(crate) unrecorded: Counter<0>,
     rotations: Counter<2>,
     verdicts: Counter<1>,
@@ -100,6 +106,7 @@ impl Metrics {
             tokens: registry.counter(&TOKENS),
             reports: registry.counter(&REPORTS),
             report_seconds: registry.histogram(&REPORT_SECONDS, SECONDS),
+            together: registry.counter(&TOGETHER),
             unrecorded: registry.counter(&UNRECORDED),
             rotations: registry.counter(&ROTATIONS),
             verdicts: registry.counter(&VERDICTS),
@@ -122,6 +129,11 @@ impl Metrics {
         };
         self.reports.add([caller, if made { "ok" } else { "failed" }], 1);
         self.report_seconds.observe([caller], took.as_secs_f64());
+    }
+
+    /// One report answered so many challenges.
+    pub(crate) fn answered_together(&self, challenges: u32) {
+        self.together.add([], challenges.into());
     }
 
     /// This machine was judged anew.

@@ -1,7 +1,7 @@
 //! The one way to the secure processor. It has a single mailbox, so calls take turns.
 //!
-//! Anybody may cause public calls, so these take turns among themselves first, and only the first of
-//! them waits for the mailbox: whatever the crowd, boot and enrolment wait for one public report.
+//! Anybody may cause public reports, so there is one of them at a time, for all who ask (`batch.rs`):
+//! whatever the crowd, boot and enrolment wait for one public report.
 
 mod retry;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use collateral::{Keeper, Unavailable};
 use snp_evidence::{Bundle, Challenge, Evidence, EvidenceFormat, ReportData, TreePosition};
 use snp_platform::{Platform, PlatformError};
-use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -23,13 +23,20 @@ pub struct ReportLimits {
     pub boot: Duration,
     /// For a report that a caller waits for, waiting for its turn included.
     pub call: Duration,
-    /// Public calls that wait for the first of them.
+    /// Public challenges that wait for a report.
     pub waiting: usize,
+    /// From the start of one public report to that of the next.
+    pub every: Duration,
 }
 
 impl Default for ReportLimits {
     fn default() -> Self {
-        Self { boot: Duration::from_mins(1), call: Duration::from_secs(5), waiting: 64 }
+        Self {
+            boot: Duration::from_mins(1),
+            call: Duration::from_secs(5),
+            waiting: 16_384,
+            every: Duration::from_secs(1),
+        }
     }
 }
 
@@ -39,7 +46,6 @@ pub(crate) struct Prover {
     platform: Arc<dyn Platform>,
     collateral: Arc<Keeper>,
     pub(crate) limits: ReportLimits,
-    public: PublicLane,
     turn: Arc<Mutex<()>>,
     /// How often attestation-svc itself waits for a turn.
     own_waits: AtomicUsize,
@@ -54,30 +60,6 @@ pub(crate) enum Lane {
     Inside,
     /// Anybody who can reach the gateway.
     Public,
-}
-
-/// Where public calls wait for each other.
-#[derive(Debug)]
-struct PublicLane {
-    waiting: usize,
-    places: Arc<Semaphore>,
-    first: Arc<Mutex<()>>,
-}
-
-/// The first place of the public lane.
-type First = (OwnedMutexGuard<()>, OwnedSemaphorePermit);
-
-impl PublicLane {
-    fn new(waiting: usize) -> Self {
-        Self { waiting, places: Arc::new(Semaphore::new(1 + waiting)), first: Arc::default() }
-    }
-
-    /// A place in the lane, once it is the first.
-    async fn first(&self) -> Result<First, ProverError> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| ProverError::Crowded(self.waiting))?;
-        Ok((Arc::clone(&self.first).lock_owned().await, place))
-    }
 }
 
 /// What a report commits to beside the challenge, whose purpose and binder the RPC decides and never a message: exact
@@ -102,15 +84,8 @@ impl Committed<'_> {
 
 impl Prover {
     pub(crate) fn new(platform: Box<dyn Platform>, collateral: Arc<Keeper>, limits: ReportLimits) -> Self {
-        let public = PublicLane::new(limits.waiting);
-        Self {
-            platform: platform.into(),
-            collateral,
-            limits,
-            public,
-            turn: Arc::default(),
-            own_waits: AtomicUsize::new(0),
-        }
+        let (platform, turn, own_waits) = (platform.into(), Arc::default(), AtomicUsize::new(0));
+        Self { platform, collateral, limits, turn, own_waits }
     }
 
     pub(crate) fn format(&self) -> EvidenceFormat {
@@ -131,7 +106,7 @@ impl Prover {
     ) -> Result<Evidence, ProverError> {
         let mut last = None;
         let made = timeout(limit, self.patiently(lane, report_data, &mut last)).await;
-        let (bare, _place) = match (made, last) {
+        let bare = match (made, last) {
             (Ok(made), _) => made?,
             (Err(_), Some(last)) => return Err(ProverError::GivenUp { limit, last }),
             (Err(_), None) => return Err(ProverError::Late(limit)),
@@ -154,19 +129,18 @@ impl Prover {
         }
     }
 
-    /// One turn at the device; gives the place in the public lane back.
+    /// One turn at the device.
     async fn attempt(
         &self,
         lane: Lane,
-        first: Option<First>,
         report_data: ReportData,
-    ) -> Result<(Option<First>, Result<Evidence, PlatformError>), ProverError> {
+    ) -> Result<Result<Evidence, PlatformError>, ProverError> {
         let turn = self.turn(lane).await;
         let platform = Arc::clone(&self.platform);
         let work = spawn_blocking(move || {
             // A call that outlives its deadline keeps its turn: the mailbox is still taken.
-            let (_turn, first) = (turn, first);
-            (first, platform.evidence(report_data.as_bytes()))
+            let _turn = turn;
+            platform.evidence(report_data.as_bytes())
         });
         work.await.map_err(|_| ProverError::Stopped)
     }
@@ -197,8 +171,8 @@ pub(crate) enum ProverError {
     /// Nobody has a certificate or list that it needs.
     #[error(transparent)]
     Collateral(#[from] Unavailable),
-    /// More public calls than may wait.
-    #[error("{0} public calls wait for a report already")]
+    /// More public challenges than may wait.
+    #[error("{0} public challenges wait for a report already")]
     Crowded(usize),
     /// The device did not answer, or others kept it busy.
     #[error(
@@ -223,16 +197,14 @@ mod tests {
     use std::pin::pin;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    use futures_util::{FutureExt, poll};
+    use futures_util::poll;
     use service_runtime::{ManualClock, Registry};
     use snp_evidence::{Binder, Purpose, TrustRoots};
-    use tokio::task::{JoinSet, yield_now};
 
     use super::*;
 
     /// Long enough for what does come.
     const DEADLINE: Duration = Duration::from_secs(5);
-    const WAITING: usize = 3;
 
     /// Answers each call once it is let go.
     #[derive(Debug)]
@@ -256,8 +228,7 @@ mod tests {
     fn stuck() -> (Sender<()>, Prover) {
         let (go, wait) = channel();
         let device = Box::new(Stuck(std::sync::Mutex::new(wait)));
-        let limits = ReportLimits { waiting: WAITING, ..ReportLimits::default() };
-        (go, Prover::new(device, no_collateral(), limits))
+        (go, Prover::new(device, no_collateral(), ReportLimits::default()))
     }
 
     /// It has nothing, and nowhere to look.
@@ -285,33 +256,6 @@ mod tests {
         go.send(()).unwrap();
         go.send(()).unwrap();
         prover.evidence(Lane::Inside, data(), DEADLINE).await.unwrap();
-    }
-    /// A full lane: one public call has the device, and [`WAITING`] wait.
-    async fn crowd(prover: &Arc<Prover>) -> JoinSet<Result<Evidence, ProverError>> {
-        let mut crowd = JoinSet::new();
-        for _ in 0..=WAITING {
-            let prover = Arc::clone(prover);
-            crowd.spawn(async move { prover.evidence(Lane::Public, data(), DEADLINE).await });
-        }
-        while prover.public.places.available_permits() > 0 {
-            yield_now().await;
-        }
-        crowd
-    }
-
-    #[tokio::test]
-    async fn one_public_call_at_most_is_served_before_an_enrolment() {
-        let (go, prover) = stuck();
-        let prover = Arc::new(prover);
-        let crowd = crowd(&prover).await;
-        let mut enrolment = pin!(prover.evidence(Lane::Inside, data(), DEADLINE));
-        assert!(poll!(&mut enrolment).is_pending());
-
-        go.send(()).unwrap();
-        go.send(()).unwrap();
-        enrolment.await.unwrap();
-        (0..WAITING).for_each(|_| go.send(()).unwrap());
-        assert!(crowd.join_all().await.iter().all(Result::is_ok));
     }
 
     #[tokio::test]
@@ -346,35 +290,5 @@ mod tests {
         go.send(()).unwrap();
         at_work.await.unwrap();
         prover.evidence(Lane::Inside, data(), DEADLINE).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_public_call_too_many_is_refused_at_once() {
-        let (go, prover) = stuck();
-        let prover = Arc::new(prover);
-        let crowd = crowd(&prover).await;
-        let refused = prover.evidence(Lane::Public, data(), DEADLINE).now_or_never();
-        assert!(matches!(refused, Some(Err(ProverError::Crowded(WAITING)))));
-        (0..=WAITING).for_each(|_| go.send(()).unwrap());
-        assert!(crowd.join_all().await.iter().all(Result::is_ok));
-        assert_eq!(prover.public.places.available_permits(), 1 + WAITING);
-    }
-
-    #[tokio::test]
-    async fn a_public_call_that_is_given_up_stays_the_first_of_its_lane() {
-        let (go, prover) = stuck();
-        let short = Duration::from_millis(20);
-        assert!(matches!(prover.evidence(Lane::Public, data(), short).await, Err(ProverError::Late(_))));
-        let mut next = pin!(prover.evidence(Lane::Public, data(), DEADLINE));
-        assert!(poll!(&mut next).is_pending());
-        let mut enrolment = pin!(prover.evidence(Lane::Inside, data(), DEADLINE));
-        assert!(poll!(&mut enrolment).is_pending());
-
-        // One for the call that was given up, one for the enrolment.
-        go.send(()).unwrap();
-        go.send(()).unwrap();
-        enrolment.await.unwrap();
-        go.send(()).unwrap();
-        next.await.unwrap();
     }
 }

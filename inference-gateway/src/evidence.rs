@@ -15,17 +15,36 @@ use proto::{
     },
     reason,
 };
-use tokio::time::{Instant, timeout_at};
+use service_runtime::Scope;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
-    incoming::{deadline, permit, tls},
+    incoming::{deadline, defect, permit, tls},
     openai::{error::ApiError, json},
     upstream::Evidence,
 };
 
 /// Bytes of a nonce.
 const NONCE: usize = 32;
+/// Reports that one connection may wait for at once: no client takes the places of all others.
+const PLACES: usize = 64;
+
+/// The places of one connection.
+#[derive(Clone, Debug)]
+struct Places(Arc<Semaphore>);
+
+/// What the accept loop gives to every request of a connection.
+pub(crate) fn scope() -> Scope {
+    Arc::new(|_| {
+        let mut extensions = Extensions::new();
+        extensions.insert(Places(Arc::new(Semaphore::new(PLACES))));
+        extensions
+    })
+}
 
 /// `cube.attestation.v1.AttestationService`, and its HTTP twin.
 #[derive(Clone)]
@@ -66,6 +85,8 @@ impl Attestation {
     ) -> Result<Bytes, Status> {
         let permit: &ServingPermit = permit(extensions)?;
         let request = bound_to_connection(extensions, asked)?;
+        let places = extensions.get::<Places>().ok_or_else(|| defect("a connection without places"))?;
+        let _place = places.0.try_acquire().map_err(|_| crowded())?;
         self.in_time(deadline, self.evidence.collect(permit, request)).await
     }
 
@@ -78,6 +99,11 @@ impl Attestation {
         let until = deadline.map_or(limit, |deadline| deadline.min(limit));
         timeout_at(until, work).await.map_err(|_| late())?
     }
+}
+
+fn crowded() -> Status {
+    let message = format!("{PLACES} requests of this connection wait for a report; retry");
+    proto::status(Code::Unavailable, reason::EVIDENCE_UNAVAILABLE, message)
 }
 
 fn late() -> Status {

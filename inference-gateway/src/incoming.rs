@@ -29,7 +29,7 @@ pub(crate) fn tls(extensions: &Extensions) -> Result<&TlsFacts, Status> {
         .ok_or_else(|| defect("the connection is not TLS"))
 }
 
-fn defect(what: &str) -> Status {
+pub(crate) fn defect(what: &str) -> Status {
     proto::status(Code::Internal, reason::INTERNAL, what)
 }
 

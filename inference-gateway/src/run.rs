@@ -6,7 +6,7 @@ use health_gate::{Holder, HolderConfig, StartError, attach::AttachedChannel};
 use mtls::Role;
 use service_runtime::{
     CancellationToken, Clock, Exit, Incoming, Observer, Ops, Registry, RequestMetrics, Server, TaskTracker,
-    TraceContext, bound, ends, no_scope, to_its_end,
+    TraceContext, bound, ends, to_its_end,
 };
 use snp_evidence::{PUBLIC_LISTENER, TrustRoots};
 use tokio::{net::TcpListener, sync::watch};
@@ -16,7 +16,7 @@ use crate::{
     ChatMetrics, Config,
     metrics::Metrics,
     ready,
-    server::{Gateway, health, paths, router},
+    server::{Gateway, health, paths, router, scope},
     upstream::{Adapter, AttestationSvc, MutualChannel},
 };
 
@@ -124,7 +124,7 @@ fn server(config: &Config, holder: &Holder, gateway: Gateway, requests: RequestM
     Server {
         router: router(gateway),
         tls: Some(holder.listener_tls(PUBLIC_LISTENER)),
-        scope: no_scope(),
+        scope: scope(),
         limits: config.connections.clone(),
         // A new trust epoch has a new certificate and a new key manifest: clients verify anew.
         recycle: holder.epoch_changed(),

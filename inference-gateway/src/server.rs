@@ -20,7 +20,7 @@ use proto::{
     },
     reason,
 };
-use service_runtime::{CancellationToken, Clock, Routes};
+use service_runtime::{CancellationToken, Clock, Routes, Scope};
 use tonic::{Code, Status};
 
 use crate::{
@@ -109,6 +109,11 @@ pub(crate) fn health(gateway: &Gateway) -> Router {
 fn serving(gateway: &Gateway) -> Serving {
     let (gate, changes) = (gateway.gate.clone(), gateway.gate.watch());
     Serving::new(move || gate.is_open(), changes, gateway.draining.clone())
+}
+
+/// What every request of a connection carries, for the accept loop.
+pub fn scope() -> Scope {
+    evidence::scope()
 }
 
 /// Cube's own services here.

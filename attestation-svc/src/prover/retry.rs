@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use snp_evidence::{Evidence, ReportData};
 use snp_platform::PlatformError;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use super::{Lane, Prover, ProverError};
@@ -16,25 +15,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 impl Prover {
     /// A report and what the host offers with it, however often it takes. `last` is what the device answered to the last
-    /// try. A public caller keeps its place in the lane until it has all it needs.
+    /// try.
     pub(super) async fn patiently(
         &self,
         lane: Lane,
         report_data: ReportData,
         last: &mut Option<PlatformError>,
-    ) -> Result<(Evidence, Option<OwnedSemaphorePermit>), ProverError> {
-        let mut first = match lane {
-            Lane::Own | Lane::Inside => None,
-            Lane::Public => Some(self.public.first().await?),
-        };
+    ) -> Result<Evidence, ProverError> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let (place, made) = self.attempt(lane, first, report_data).await?;
-            match made {
+            match self.attempt(lane, report_data).await? {
                 Err(error) if error.is_transient() => *last = Some(error),
-                made => return Ok((made?, place.map(|(_first, place)| place))),
+                made => return Ok(made?),
             }
-            first = place;
             sleep(pause).await;
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }

@@ -16,8 +16,8 @@ use snp_evidence::{Binder, Challenge, Purpose};
 use tonic::{Code, Request, Response, Status};
 
 use crate::authority::Authority;
+use crate::batch::Batches;
 use crate::enrolment;
-use crate::prover::Lane;
 use crate::refusals::Refusals;
 use crate::rpc::{exactly_32, internal, nonce, unavailable};
 
@@ -26,6 +26,7 @@ use crate::rpc::{exactly_32, internal, nonce, unavailable};
 pub(crate) struct EvidenceRequests {
     pub(crate) authority: Arc<Authority>,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) batches: Batches,
 }
 
 #[tonic::async_trait]
@@ -42,10 +43,10 @@ impl EvidenceService for EvidenceRequests {
         let listener = manifest.listener_of(&caller, &leaf).ok_or_else(unknown_key)?;
         let binder = binder(request.binding(), &request.exporter, leaf, listener)?;
         let challenge = Challenge { purpose: Purpose::Fresh, nonce, binder };
-        let proof = self.authority.prove(Lane::Public, &challenge, &manifest).await;
-        let proof =
-            proof.inspect_err(|error| self.refusals.log(error)).map_err(|error| unavailable(&error))?;
-        Ok(Response::new(CollectEvidenceResponse { bundle: proof.bundle.into() }))
+        let bundle = self.batches.bundle(&challenge).await;
+        let bundle =
+            bundle.inspect_err(|error| self.refusals.log(error)).map_err(|error| unavailable(&error))?;
+        Ok(Response::new(CollectEvidenceResponse { bundle: bundle.into() }))
     }
 
     async fn collect_key_manifest(

@@ -21,7 +21,6 @@ use tracing::{info, warn};
 use crate::authority::Authority;
 use crate::enrolment::{Holder, Session};
 use crate::manifest::hash;
-use crate::prover::Lane;
 use crate::rpc::{Answers, internal, invalid, nonce, session, unavailable};
 
 /// On an enrolment socket.
@@ -87,7 +86,7 @@ impl Identities {
         let manifest = authority.manifests.set_listener_keys(&id, &listed);
         let binder = Binder::enrolment(key.spki_sha256(), &format!("enrol/{role}"));
         let challenge = Challenge { purpose: Purpose::Peer, nonce, binder };
-        let proof = authority.prove(Lane::Inside, &challenge, &manifest).await;
+        let proof = authority.prove(&challenge, &manifest).await;
         let proof = proof
             .inspect_err(|error| warn!(%error, identity = %id, "no evidence for an enrolment"))
             .map_err(|error| unavailable(&error))?;

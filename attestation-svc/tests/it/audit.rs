@@ -75,7 +75,9 @@ async fn a_boot_an_enrolment_tokens_a_refusal_and_a_revocation_are_recorded() {
     assert_eq!(service.stop().await, Exit::Clean);
 
     let records = records(&world);
-    let events: Vec<_> = records.iter().map(|record| record["event"].as_str().unwrap()).collect();
+    let mut events: Vec<_> = records.iter().map(|record| record["event"].as_str().unwrap()).collect();
+    // A revocation holds before it is recorded, and who loses the identity by it may be quicker.
+    events[5..7].sort_unstable();
     let expected =
         ["boot", "verdict", "enrolled", "grants", "refused", "admin", "refused", "grants", "stopped"];
     assert_eq!(events, expected);

@@ -51,14 +51,14 @@ fn nothing_is_fetched_unless_servers_are_named() {
 fn limits_have_the_defaults_of_the_design_and_can_be_set() {
     let world = World::new();
     let config = world.config();
-    let ReportLimits { boot, call, waiting } = config.reports;
-    assert_eq!((boot.as_secs(), call.as_secs(), waiting), (60, 5, 64));
+    let ReportLimits { boot, call, waiting, every } = config.reports;
+    assert_eq!((boot.as_secs(), call.as_secs(), waiting, every.as_millis()), (60, 5, 16_384, 1_000));
     assert_eq!((config.connections.drain.as_secs(), config.connections.streams), (5, 256));
-    let limits = "start_timeout_seconds = 9\n[limits]\nreport_seconds = 8\nwaiting_reports = 7\ndrain_seconds = 6\n[log]";
+    let limits = "start_timeout_seconds = 9\n[limits]\nreport_seconds = 8\nwaiting_reports = 7\nreports_per_second = 4\ndrain_seconds = 6\n[log]";
     world.edit("service.toml", "[log]", limits);
     let config = world.config();
-    let ReportLimits { boot, call, waiting } = config.reports;
-    assert_eq!((boot.as_secs(), call.as_secs(), waiting), (9, 8, 7));
+    let ReportLimits { boot, call, waiting, every } = config.reports;
+    assert_eq!((boot.as_secs(), call.as_secs(), waiting, every.as_millis()), (9, 8, 7, 250));
     assert_eq!(config.connections.drain.as_secs(), 6);
 }
 

@@ -1,19 +1,25 @@
 //! Reports for the gateway's clients.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use mtls::Role;
-use proto::attestation::v1::{Binding, CollectEvidenceRequest, CollectKeyManifestRequest};
+use proto::attestation::v1::{
+    Binding, CollectEvidenceRequest, CollectEvidenceResponse, CollectKeyManifestRequest,
+};
 use proto::reason;
+use serde_json::Value;
 use service_runtime::Clock;
-use snp_evidence::{Binder, KeyManifest, PUBLIC_LISTENER, Purpose};
+use snp_evidence::{Binder, Challenge, KeyManifest, PUBLIC_LISTENER, Purpose, UnixTime, appraise};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tonic::Code;
+use tonic::{Code, Response, Status};
 
-use crate::peer::{NONCE, Peer, assert_refused};
+use crate::peer::{Link, NONCE, Peer, assert_refused};
 use crate::world::{NOW, PATIENCE, World};
 
 const EXPORTER: [u8; 32] = [0x22; 32];
@@ -141,21 +147,98 @@ async fn a_device_that_fails_fails_the_call_and_not_the_service() {
     service.stop().await;
 }
 
+/// Requests of others, each with a nonce of its own.
+fn nonces(gateway: &Peer, count: u8) -> Vec<CollectEvidenceRequest> {
+    let nonce = |at| Bytes::copy_from_slice(&[0x40 + at; 32]);
+    (0..count).map(|at| CollectEvidenceRequest { nonce: nonce(at), ..request(gateway) }).collect()
+}
+
+type Collected = JoinSet<Result<Response<CollectEvidenceResponse>, Status>>;
+
+/// One request is with the device, which is held, and `others` wait for the next report.
+async fn crowd(world: &World, link: &Link, gateway: &Peer, others: u8) -> (Sender<()>, Collected) {
+    let (held, mut crowd) = (world.device.hold(), JoinSet::new());
+    for (at, request) in [request(gateway)].into_iter().chain(nonces(gateway, others)).enumerate() {
+        let mut evidence = link.evidence();
+        crowd.spawn(async move { evidence.collect_evidence(request).await });
+        if at == 0 {
+            world.device.called.notified().await;
+        }
+    }
+    (held, crowd)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_together_is_answered_by_one_report_each_at_its_own_place() {
+    let world = World::new();
+    let mut config = world.config();
+    config.reports.waiting = 40;
+    let service = world.start_with(config).await;
+    let gateway = Peer::new(Role::Gateway);
+    let (_kept, enrolled) = gateway.hold(&world).await;
+    let link = service.mutual(&enrolled).await;
+    // The device was called at boot and for the enrolment.
+    world.device.called.notified().await;
+    let (held, mut crowd) = crowd(&world, &link, &gateway, 41).await;
+    // All the others have come when one finds no place.
+    crowd.join_next().await.unwrap().unwrap().unwrap_err();
+    drop(held);
+    let answers = timeout(PATIENCE, crowd.join_all()).await.unwrap();
+    let bundles: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().into_inner().bundle).collect();
+
+    let own = |bundle: &Bytes| {
+        let json: Value = serde_json::from_slice(bundle).unwrap();
+        let nonce = json["challenge"]["nonce"].as_str().unwrap();
+        let nonce: [u8; 32] = URL_SAFE_NO_PAD.decode(nonce).unwrap().try_into().unwrap();
+        (nonce, json["evidence"]["report"].as_str().unwrap().to_owned(), json["tree"]["n"].as_u64().unwrap())
+    };
+    let binder = || Binder::tls_exporter(gateway.listener.spki_sha256(), EXPORTER, PUBLIC_LISTENER);
+    let judge = |bundle: &Bytes, nonce| {
+        let challenge = Challenge { purpose: Purpose::Fresh, nonce, binder: binder() };
+        appraise(bundle, &world.roots, &world.policy(), &challenge, UnixTime(NOW))
+    };
+    let reports: BTreeSet<_> = bundles.iter().map(|bundle| own(bundle).1).collect();
+    assert_eq!((bundles.len(), reports.len()), (41, 2), "the one under way, and one for all who waited");
+    assert_eq!(bundles.iter().filter(|bundle| own(bundle).2 == 40).count(), 40);
+    for (at, bundle) in bundles.iter().enumerate() {
+        judge(bundle, own(bundle).0).unwrap();
+        let others = own(&bundles[(at + 1) % bundles.len()]).0;
+        assert!(judge(bundle, others).is_err(), "answers another caller's nonce");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_no_place_is_refused_at_once() {
+    let world = World::new();
+    let mut config = world.config();
+    config.reports.waiting = 3;
+    let service = world.start_with(config).await;
+    let gateway = Peer::new(Role::Gateway);
+    let (_kept, enrolled) = gateway.hold(&world).await;
+    let link = service.mutual(&enrolled).await;
+    world.device.called.notified().await;
+    let (held, mut crowd) = crowd(&world, &link, &gateway, 4).await;
+    let refused = crowd.join_next().await.unwrap().unwrap();
+    assert_refused(refused, Code::Unavailable, reason::EVIDENCE_UNAVAILABLE);
+    drop(held);
+    assert!(timeout(PATIENCE, crowd.join_all()).await.unwrap().iter().all(Result::is_ok));
+    service.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_of_strangers_keeps_nobody_from_enrolling() {
     let world = World::new();
-    let service = world.start().await;
+    let mut config = world.config();
+    config.reports.waiting = 66;
+    let service = world.start_with(config).await;
     let gateway = Peer::new(Role::Gateway);
     let (kept, enrolled) = gateway.hold(&world).await;
     let link = service.mutual(&enrolled).await;
-    let held = world.device.hold();
-    let mut crowd = JoinSet::new();
-    for _ in 0..66 {
-        let (mut evidence, request) = (link.evidence(), request(&gateway));
-        crowd.spawn(async move { evidence.collect_evidence(request).await });
-    }
-    let refused = crowd.join_next().await.unwrap().unwrap();
-    assert_refused(refused, Code::Unavailable, reason::EVIDENCE_UNAVAILABLE);
+    world.device.called.notified().await;
+    let (held, mut crowd) = crowd(&world, &link, &gateway, 67).await;
+    // All the others have come when one finds no place.
+    crowd.join_next().await.unwrap().unwrap().unwrap_err();
 
     drop(kept);
     let successor = Peer::new(Role::Gateway);

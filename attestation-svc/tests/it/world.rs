@@ -250,7 +250,7 @@ impl World {
 
     fn run<F>(
         &self,
-        config: Config,
+        mut config: Config,
         bind: impl FnOnce() -> F + Send + 'static,
         shutdown: CancellationToken,
     ) -> JoinHandle<Exit>
@@ -258,6 +258,8 @@ impl World {
         F: Future<Output = io::Result<TcpListener>> + Send + 'static,
     {
         let (device, roots) = (Box::new(self.device.clone()), self.roots.clone());
+        // No test waits for a second.
+        config.reports.every = Duration::from_millis(1);
         tokio::spawn(run(config, device, roots, bind, self.clock.clone(), shutdown))
     }
 }

@@ -142,7 +142,8 @@ fn config_text(service: Service, options: &Options) -> String {
     let own = match service {
         // The simulator's table has no room for the revocation list, as real ones often have none in it.
         Service::Attestation => {
-            let own = "audit.dir = \"audit\"\ncollateral.directory = \"collateral\"\n";
+            // Nobody throttles the simulated processor, and nobody should wait for it.
+            let own = "audit.dir = \"audit\"\ncollateral.directory = \"collateral\"\nlimits.reports_per_second = 100\n";
             format!("listen = \"{}\"\n{own}", options.attestation)
         }
         Service::Adapter => format!("listen = \"{}\"\n", options.adapter),

@@ -46,61 +46,55 @@ impl Root {
 
 /// The challenges answered by one report, at most `u32::MAX`. Nothing verifies against an empty tree.
 #[derive(Clone, Debug)]
-pub struct NonceTree(Vec<Hash48>);
+pub struct NonceTree {
+    /// From the leaves to the one at the top. Each pair below is one node above; who has no pair goes up as it is, which
+    /// is RFC 6962's split.
+    levels: Vec<Vec<Hash48>>,
+}
 
 impl NonceTree {
     /// A tree over these leaves, in this order.
     pub fn new(leaves: Vec<Hash48>) -> Self {
-        Self(leaves)
+        let mut levels = vec![leaves];
+        while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+            levels.push(below.chunks(2).map(above).collect());
+        }
+        Self { levels }
     }
 
     /// Number of leaves.
     pub fn len(&self) -> u32 {
-        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+        self.levels.first().map_or(0, |leaves| u32::try_from(leaves.len()).unwrap_or(u32::MAX))
     }
 
     /// Whether there is no leaf.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     /// root′, for [`crate::ReportData::compute`].
     pub fn root(&self) -> Root {
-        Root::of(self.len(), &subtree(&self.0))
+        let top = self.levels.last().and_then(|top| top.first());
+        Root::of(self.len(), &top.copied().unwrap_or_else(|| sha384(&[])))
     }
 
-    /// Sibling digests from the leaf at `index` (below [`Self::len`]) up to the root. Each call computes the subtrees
-    /// beside the path anew, so that the paths of all leaves cost the square of their number.
+    /// Sibling digests from the leaf at `index` (below [`Self::len`]) up to the root.
     pub fn path(&self, index: u32) -> Vec<Hash48> {
-        let mut path = Vec::new();
-        collect(&self.0, usize::try_from(index).unwrap_or(usize::MAX), &mut path);
-        path
+        let mut place = usize::try_from(index).unwrap_or(usize::MAX);
+        let sibling = |level: &Vec<Hash48>| {
+            let beside = level.get(place ^ 1).copied();
+            place /= 2;
+            beside
+        };
+        self.levels.iter().filter_map(sibling).collect()
     }
 }
 
-fn subtree(leaves: &[Hash48]) -> Hash48 {
-    match leaves {
-        [] => sha384(&[]),
-        [only] => *only,
-        more => {
-            let (left, right) = more.split_at(split(more.len()));
-            node(&subtree(left), &subtree(right))
-        }
-    }
-}
-
-fn collect(leaves: &[Hash48], index: usize, path: &mut Vec<Hash48>) {
-    if leaves.len() < 2 {
-        return;
-    }
-    let at = split(leaves.len());
-    let (left, right) = leaves.split_at(at);
-    if index < at {
-        collect(left, index, path);
-        path.push(subtree(right));
-    } else {
-        collect(right, index - at, path);
-        path.push(subtree(left));
+fn above(pair: &[Hash48]) -> Hash48 {
+    match pair {
+        [left, right] => node(left, right),
+        [alone] => *alone,
+        _ => sha384(&[]),
     }
 }
 
@@ -118,11 +112,6 @@ fn climb(leaf: &Hash48, n: u32, index: u32, path: &[Hash48]) -> Option<Hash48> {
     } else {
         Some(node(sibling, &climb(leaf, n - left_size, index - left_size, below)?))
     }
-}
-
-/// The largest power of two below `n`, for n > 1.
-fn split(n: usize) -> usize {
-    n.next_power_of_two() / 2
 }
 
 fn node(left: &Hash48, right: &Hash48) -> Hash48 {

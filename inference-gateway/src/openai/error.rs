@@ -80,7 +80,7 @@ impl IntoResponse for ApiError {
             self.status
         );
         let mut response = (self.status, json(self.body())).into_response();
-        if self.reason == reason::OVERLOADED {
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         refused_for(response, &self.reason)

@@ -3,6 +3,7 @@
 use proto::attestation::v1::{
     Binding, GetEvidenceRequest, GetKeyManifestRequest, attestation_service_client::AttestationServiceClient,
 };
+use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::{
@@ -48,6 +49,34 @@ async fn a_binding_to_the_key_has_no_exporter() {
     http.get(&format!("/attestation/report?binding=tls-spki&nonce={NONCE}")).await;
     let asked = world.fake.collected.lock().unwrap().pop().unwrap();
     assert_eq!((asked.exporter.len(), asked.leaf_spki_sha256), (0, world.leaf_spki_sha256.to_vec().into()));
+}
+
+#[tokio::test]
+async fn one_connection_waits_for_so_many_reports_and_leaves_room_for_others() {
+    let world = World::open().await;
+    let held = world.fake.device.lock().await;
+    let crowd = Grpc::new(&world).await;
+    let mut waiting = JoinSet::new();
+    for _ in 0..64 {
+        let mut client = AttestationServiceClient::new(crowd.channel.clone());
+        let request = GetEvidenceRequest { nonce: nonce().into(), binding: Binding::TlsSpki.into() };
+        waiting.spawn(async move { client.get_evidence(request).await });
+        world.fake.asked.notified().await;
+    }
+    let mut client = AttestationServiceClient::new(crowd.channel.clone());
+    let request = GetEvidenceRequest { nonce: nonce().into(), binding: Binding::TlsSpki.into() };
+    let status = client.get_evidence(request.clone()).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "EVIDENCE_UNAVAILABLE"));
+
+    let another = Grpc::new(&world).await;
+    let mut others = AttestationServiceClient::new(another.channel.clone());
+    let (served, ()) = tokio::join!(others.get_evidence(request.clone()), async {
+        world.fake.asked.notified().await;
+        drop(held);
+    });
+    served.unwrap();
+    assert!(waiting.join_all().await.iter().all(Result::is_ok));
+    client.get_evidence(request).await.unwrap();
 }
 
 #[tokio::test]

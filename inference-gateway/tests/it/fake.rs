@@ -13,7 +13,10 @@ use proto::{
     },
     reason,
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Status};
 
@@ -35,6 +38,10 @@ pub(crate) struct Fake {
     answers: Mutex<VecDeque<mpsc::UnboundedReceiver<Step>>>,
     pub(crate) seen: Mutex<Vec<Seen>>,
     pub(crate) collected: Mutex<Vec<CollectEvidenceRequest>>,
+    /// While this is locked no report is made.
+    pub(crate) device: tokio::sync::Mutex<()>,
+    /// Whenever a report is asked for.
+    pub(crate) asked: Notify,
 }
 
 impl Fake {
@@ -73,6 +80,8 @@ impl Backend for Fake {
 impl Evidence for Fake {
     async fn collect(&self, _: &ServingPermit, request: CollectEvidenceRequest) -> Result<Bytes, Status> {
         self.collected.lock().unwrap().push(request);
+        self.asked.notify_one();
+        let _device = self.device.lock().await;
         Ok(Bytes::from_static(b"{\"v\":1}"))
     }
 

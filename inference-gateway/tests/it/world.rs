@@ -16,7 +16,7 @@ use mtls::{Role, ServiceKey};
 use rustls_pki_types::CertificateDer;
 use service_runtime::{
     CancellationToken, Clock, Incoming, ManualClock, MeasuredConfig, Observer, Registry, Server, ServerTls,
-    SystemClock, TaskTracker, no_scope,
+    SystemClock, TaskTracker,
 };
 use snp_evidence::{Endorsements, Evidence, EvidenceFormat, Policy, TrustRoots, Vek};
 use snp_platform::{Platform, PlatformError};
@@ -98,7 +98,7 @@ impl World {
         let server = Server {
             router: server::router(gateway),
             tls: Some(Arc::new(move || Some(tls.clone()))),
-            scope: no_scope(),
+            scope: server::scope(),
             limits: service_runtime::ConnectionLimits::default(),
             recycle: holder.epoch_changed(),
             observer: Observer::default(),

@@ -9,17 +9,17 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 
 use self::list::{Change, Suite};
 use super::{Case, Outcome, print};
-use crate::shell::{cargo, output, progress, target, workspace};
+use crate::shell::{output, target, workspace};
 
-/// For the tests of one suite. One that does not end has noticed as well.
-const PATIENCE: Duration = Duration::from_mins(3);
+/// For a build, and for the tests of one suite. Tests that do not end have noticed as well.
+const BUILD: &str = "15m";
+const TESTS: &str = "2m";
 
 /// A case for each check that is taken out.
 pub(super) fn removed() -> Result<Vec<Case>> {
@@ -91,32 +91,16 @@ impl Copy {
         self.cargo(suite, false)
     }
 
-    /// Whether a suite can be built, or passes.
+    /// Whether a suite can be built, or passes. `timeout` ends what the tests have started with them.
     fn cargo(&self, suite: Suite, only_build: bool) -> Result<bool> {
         let log = File::create(self.target.with_extension("log"))?;
-        let mut command = cargo(&["test", "--locked", "--quiet"]);
-        command.args(suite.arguments()).current_dir(&self.sources).env("CARGO_TARGET_DIR", &self.target);
-        if only_build {
-            command.arg("--no-run");
-        }
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        if only_build { Ok(command.status()?.success()) } else { ended_well(&mut command) }
-    }
-}
-
-/// Whether `command` ends with success in time.
-fn ended_well(command: &mut Command) -> Result<bool> {
-    let (mut child, since) = (command.spawn()?, Instant::now());
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status.success());
-        }
-        if since.elapsed() > PATIENCE {
-            progress("the tests do not end");
-            child.kill()?;
-            child.wait()?;
-            return Ok(false);
-        }
-        std::thread::sleep(Duration::from_millis(50));
+        let mut command = Command::new("timeout");
+        command
+            .arg(if only_build { BUILD } else { TESTS })
+            .arg(env!("CARGO"))
+            .args(["test", "--locked", "--quiet"]);
+        command.args(suite.arguments()).args(only_build.then_some("--no-run"));
+        command.current_dir(&self.sources).env("CARGO_TARGET_DIR", &self.target);
+        Ok(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).status()?.success())
     }
 }
