@@ -36,10 +36,10 @@ use crate::run_dir::{Socket, Sockets};
 
 /// Bytes of a request; ours have under 2,000.
 const MAX_REQUEST: usize = 16 * 1024;
+/// The same of 512 challenges.
+const MAX_CHALLENGES: usize = 128 * 1024;
 /// The connection is the holder, so it lives as long as the holder does.
 const FOREVER: Duration = Duration::from_hours(10 * 366 * 24);
-/// Streams for those who find no place among the waiting.
-const SPARE: u32 = 256;
 /// Connections to one unix socket: the holder, its successor, and a few that are refused.
 const SOCKET_CONNECTIONS: usize = 16;
 
@@ -147,19 +147,12 @@ fn admin(authority: &Arc<Authority>, drain: Duration, shutdown: &CancellationTok
     }
 }
 
-fn evidence(
-    authority: &Arc<Authority>,
-    mut limits: ConnectionLimits,
-    shutdown: &CancellationToken,
-) -> Server {
+fn evidence(authority: &Arc<Authority>, limits: ConnectionLimits, shutdown: &CancellationToken) -> Server {
     let refusals = Arc::new(Refusals::new(Arc::clone(&authority.clock)));
-    // The gateway brings all who wait over one connection.
-    let streams = u32::try_from(authority.judge.prover.limits.waiting).unwrap_or(u32::MAX);
-    limits.streams = limits.streams.max(streams.saturating_add(SPARE));
     let batches = Batches::start(Arc::clone(authority));
     let requests = EvidenceRequests { authority: Arc::clone(authority), refusals, batches };
     let (router, _) = Surface::new(Callers::Svid)
-        .serve(EvidenceServiceServer::new(requests).max_decoding_message_size(MAX_REQUEST))
+        .serve(EvidenceServiceServer::new(requests).max_decoding_message_size(MAX_CHALLENGES))
         .finish(vouching(authority, shutdown));
     let (authority, observer) = (Arc::clone(authority), observer("evidence", authority));
     Server {

@@ -10,7 +10,7 @@ use health_gate::ServingPermit;
 use http::{Extensions, request::Parts};
 use proto::{
     attestation::v1::{
-        Binding, CollectEvidenceRequest, GetEvidenceRequest, GetEvidenceResponse, GetKeyManifestRequest,
+        Binding, EvidenceChallenge, GetEvidenceRequest, GetEvidenceResponse, GetKeyManifestRequest,
         GetKeyManifestResponse, attestation_service_server::AttestationService,
     },
     reason,
@@ -115,7 +115,7 @@ fn late() -> Status {
 fn bound_to_connection(
     extensions: &Extensions,
     asked: GetEvidenceRequest,
-) -> Result<CollectEvidenceRequest, Status> {
+) -> Result<EvidenceChallenge, Status> {
     if asked.nonce.len() != NONCE {
         return Err(nonce_invalid(&format!("nonce is {} bytes, need {NONCE}", asked.nonce.len())));
     }
@@ -130,7 +130,7 @@ fn bound_to_connection(
         }
     };
     let leaf_spki_sha256 = Bytes::copy_from_slice(&tls.leaf_spki_sha256);
-    Ok(CollectEvidenceRequest { nonce: asked.nonce, binding: binding.into(), exporter, leaf_spki_sha256 })
+    Ok(EvidenceChallenge { nonce: asked.nonce, binding: binding.into(), exporter, leaf_spki_sha256 })
 }
 
 fn nonce_invalid(message: &str) -> Status {

@@ -99,7 +99,7 @@ fn gateway(
         MutualChannel::new(config.attestation_svc, Role::Attestation, holder.material(), tracker.clone());
     Gateway {
         backend: Arc::new(Adapter::new(attached, config.answers.frame)),
-        evidence: Arc::new(AttestationSvc::new(attestation)),
+        evidence: Arc::new(AttestationSvc::new(attestation, tracker)),
         gate: holder.gate(),
         clock,
         limits: config.answers.clone(),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use health_gate::ServingPermit;
 use proto::{
-    attestation::v1::CollectEvidenceRequest,
+    attestation::v1::EvidenceChallenge,
     inference::v1::{ChatEvent, Model},
     reason,
 };
@@ -49,8 +49,7 @@ pub trait Backend: Send + Sync + 'static {
 #[tonic::async_trait]
 pub trait Evidence: Send + Sync + 'static {
     /// Makes evidence for a client's nonce and connection: a bundle, as exact bytes.
-    async fn collect(&self, permit: &ServingPermit, request: CollectEvidenceRequest)
-    -> Result<Bytes, Status>;
+    async fn collect(&self, permit: &ServingPermit, challenge: EvidenceChallenge) -> Result<Bytes, Status>;
     /// The key manifest, as exact bytes.
     async fn key_manifest(&self, permit: &ServingPermit) -> Result<Bytes, Status>;
 }

@@ -8,7 +8,7 @@ use mtls::{Role, SpiffeId, peer_of};
 use proto::attestation::v1::evidence_service_server::EvidenceService;
 use proto::attestation::v1::{
     Binding, CollectEvidenceRequest, CollectEvidenceResponse, CollectKeyManifestRequest,
-    CollectKeyManifestResponse,
+    CollectKeyManifestResponse, EvidenceChallenge,
 };
 use proto::reason;
 use service_runtime::Connection;
@@ -16,10 +16,14 @@ use snp_evidence::{Binder, Challenge, Purpose};
 use tonic::{Code, Request, Response, Status};
 
 use crate::authority::Authority;
-use crate::batch::Batches;
+use crate::batch::{Batches, Bundles};
 use crate::enrolment;
+use crate::manifest::Published;
 use crate::refusals::Refusals;
-use crate::rpc::{exactly_32, internal, nonce, unavailable};
+use crate::rpc::{exactly_32, internal, invalid, nonce, unavailable};
+
+/// Challenges of one call.
+const MOST_TOGETHER: usize = 512;
 
 /// On the mutual TLS listener.
 #[derive(Debug, Clone)]
@@ -36,17 +40,16 @@ impl EvidenceService for EvidenceRequests {
         request: Request<CollectEvidenceRequest>,
     ) -> Result<Response<CollectEvidenceResponse>, Status> {
         let caller = self.caller(&request)?;
-        let request = request.into_inner();
-        let nonce = nonce(&request.nonce)?;
+        let challenges = request.into_inner().challenges;
+        if !(1..=MOST_TOGETHER).contains(&challenges.len()) {
+            return Err(invalid(format!("challenges: {}, need 1 to {MOST_TOGETHER}", challenges.len())));
+        }
         let manifest = self.authority.manifests.current();
-        let leaf = exactly_32(&request.leaf_spki_sha256).ok_or_else(unknown_key)?;
-        let listener = manifest.listener_of(&caller, &leaf).ok_or_else(unknown_key)?;
-        let binder = binder(request.binding(), &request.exporter, leaf, listener)?;
-        let challenge = Challenge { purpose: Purpose::Fresh, nonce, binder };
-        let bundle = self.batches.bundle(&challenge).await;
-        let bundle =
-            bundle.inspect_err(|error| self.refusals.log(error)).map_err(|error| unavailable(&error))?;
-        Ok(Response::new(CollectEvidenceResponse { bundle: bundle.into() }))
+        let challenges = challenges.iter().map(|asked| challenge(asked, &caller, &manifest));
+        let bundles = self.batches.bundles(&challenges.collect::<Result<Vec<_>, _>>()?).await;
+        let Bundles { own, shared } =
+            bundles.inspect_err(|error| self.refusals.log(error)).map_err(|error| unavailable(&error))?;
+        Ok(Response::new(CollectEvidenceResponse { own, shared }))
     }
 
     async fn collect_key_manifest(
@@ -71,6 +74,18 @@ impl EvidenceRequests {
         let connection = connection.ok_or_else(|| internal("a request without connection"))?;
         peer_of(connection).map_err(internal)
     }
+}
+
+fn challenge(
+    asked: &EvidenceChallenge,
+    caller: &SpiffeId,
+    manifest: &Published,
+) -> Result<Challenge, Status> {
+    let nonce = nonce(&asked.nonce)?;
+    let leaf = exactly_32(&asked.leaf_spki_sha256).ok_or_else(unknown_key)?;
+    let listener = manifest.listener_of(caller, &leaf).ok_or_else(unknown_key)?;
+    let binder = binder(asked.binding(), &asked.exporter, leaf, listener)?;
+    Ok(Challenge { purpose: Purpose::Fresh, nonce, binder })
 }
 
 fn binder(binding: Binding, exporter: &Bytes, leaf: [u8; 32], listener: &str) -> Result<Binder, Status> {

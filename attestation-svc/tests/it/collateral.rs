@@ -11,7 +11,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::evidence::request;
+use crate::evidence::{collect, request};
 use crate::fake_kds::{FakeKds, Mood};
 use crate::peer::{Enrolled, Peer};
 use crate::world::{World, list, processor};
@@ -97,8 +97,8 @@ async fn a_renewed_list_reaches_the_evidence() {
     let link = service.mutual(&enrolled).await;
     let newest = async {
         loop {
-            let answer = link.evidence().collect_evidence(request(&gateway)).await.unwrap();
-            if list_in(&answer.get_ref().bundle).as_ref() == Some(&kds.has(LIST)) {
+            let bundle = collect(&link, request(&gateway)).await.unwrap();
+            if list_in(&bundle).as_ref() == Some(&kds.has(LIST)) {
                 return;
             }
         }

@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use mtls::Role;
 use proto::attestation::v1::{
-    Binding, CollectEvidenceRequest, CollectEvidenceResponse, CollectKeyManifestRequest,
+    Binding, CollectEvidenceRequest, CollectEvidenceResponse, CollectKeyManifestRequest, EvidenceChallenge,
 };
 use proto::reason;
 use serde_json::Value;
@@ -17,15 +17,15 @@ use service_runtime::Clock;
 use snp_evidence::{Binder, Challenge, KeyManifest, PUBLIC_LISTENER, Purpose, UnixTime, appraise};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tonic::{Code, Response, Status};
+use tonic::{Code, Status};
 
 use crate::peer::{Link, NONCE, Peer, assert_refused};
 use crate::world::{NOW, PATIENCE, World};
 
 const EXPORTER: [u8; 32] = [0x22; 32];
 
-pub(crate) fn request(gateway: &Peer) -> CollectEvidenceRequest {
-    CollectEvidenceRequest {
+pub(crate) fn request(gateway: &Peer) -> EvidenceChallenge {
+    EvidenceChallenge {
         nonce: Bytes::copy_from_slice(&NONCE),
         binding: Binding::TlsExporter.into(),
         exporter: Bytes::copy_from_slice(&EXPORTER),
@@ -42,18 +42,15 @@ async fn the_gateway_gets_reports_bound_to_its_listener() {
     let link = service.mutual(&enrolled).await;
     let leaf = gateway.listener.spki_sha256();
 
-    let answer = link.evidence().collect_evidence(request(&gateway)).await.unwrap().into_inner();
+    let answer = collect(&link, request(&gateway)).await.unwrap();
     let binder = Binder::tls_exporter(leaf, EXPORTER, PUBLIC_LISTENER);
-    let bundle = world.appraise(&answer.bundle, Purpose::Fresh, binder);
+    let bundle = world.appraise(&answer, Purpose::Fresh, binder);
     assert_eq!(bundle.manifest_bytes(), enrolled.bundle.manifest_bytes());
 
-    let spki = CollectEvidenceRequest {
-        binding: Binding::TlsSpki.into(),
-        exporter: Bytes::new(),
-        ..request(&gateway)
-    };
-    let answer = link.evidence().collect_evidence(spki).await.unwrap().into_inner();
-    world.appraise(&answer.bundle, Purpose::Fresh, Binder::tls_spki(leaf, PUBLIC_LISTENER));
+    let spki =
+        EvidenceChallenge { binding: Binding::TlsSpki.into(), exporter: Bytes::new(), ..request(&gateway) };
+    let answer = collect(&link, spki).await.unwrap();
+    world.appraise(&answer, Purpose::Fresh, Binder::tls_spki(leaf, PUBLIC_LISTENER));
 
     let answer = link.evidence().collect_key_manifest(CollectKeyManifestRequest {}).await.unwrap();
     KeyManifest::parse(&answer.get_ref().key_manifest).unwrap();
@@ -69,7 +66,7 @@ async fn another_role_gets_none() {
     let (_kept, _) = gateway.hold(&world).await;
     let (_also_kept, enrolled) = Peer::new(Role::Adapter).hold(&world).await;
     let link = service.mutual(&enrolled).await;
-    let refused = link.evidence().collect_evidence(request(&gateway)).await;
+    let refused = collect(&link, request(&gateway)).await;
     assert_refused(refused, Code::PermissionDenied, reason::PEER_NOT_ALLOWED);
     let refused = link.evidence().collect_key_manifest(CollectKeyManifestRequest {}).await;
     assert_refused(refused, Code::PermissionDenied, reason::PEER_NOT_ALLOWED);
@@ -87,47 +84,47 @@ async fn what_the_caller_may_not_ask_is_refused() {
     let bytes = Bytes::copy_from_slice;
     for (request, code, reason) in [
         (
-            CollectEvidenceRequest { leaf_spki_sha256: bytes(&[7; 32]), ..good.clone() },
+            EvidenceChallenge { leaf_spki_sha256: bytes(&[7; 32]), ..good.clone() },
             Code::PermissionDenied,
             reason::LISTENER_KEY_UNKNOWN,
         ),
         (
-            CollectEvidenceRequest { leaf_spki_sha256: bytes(&own), ..good.clone() },
+            EvidenceChallenge { leaf_spki_sha256: bytes(&own), ..good.clone() },
             Code::PermissionDenied,
             reason::LISTENER_KEY_UNKNOWN,
         ),
         (
-            CollectEvidenceRequest { leaf_spki_sha256: Bytes::new(), ..good.clone() },
+            EvidenceChallenge { leaf_spki_sha256: Bytes::new(), ..good.clone() },
             Code::PermissionDenied,
             reason::LISTENER_KEY_UNKNOWN,
         ),
         (
-            CollectEvidenceRequest { nonce: bytes(&NONCE[1..]), ..good.clone() },
+            EvidenceChallenge { nonce: bytes(&NONCE[1..]), ..good.clone() },
             Code::InvalidArgument,
             reason::NONCE_INVALID,
         ),
         (
-            CollectEvidenceRequest { exporter: bytes(&EXPORTER[1..]), ..good.clone() },
+            EvidenceChallenge { exporter: bytes(&EXPORTER[1..]), ..good.clone() },
             Code::InvalidArgument,
             reason::BINDING_UNSUPPORTED,
         ),
         (
-            CollectEvidenceRequest { binding: Binding::TlsSpki.into(), ..good.clone() },
+            EvidenceChallenge { binding: Binding::TlsSpki.into(), ..good.clone() },
             Code::InvalidArgument,
             reason::BINDING_UNSUPPORTED,
         ),
         (
-            CollectEvidenceRequest { binding: Binding::Hpke.into(), ..good.clone() },
+            EvidenceChallenge { binding: Binding::Hpke.into(), ..good.clone() },
             Code::Unimplemented,
             reason::BINDING_UNSUPPORTED,
         ),
         (
-            CollectEvidenceRequest { binding: 99, ..good.clone() },
+            EvidenceChallenge { binding: 99, ..good.clone() },
             Code::InvalidArgument,
             reason::BINDING_UNSUPPORTED,
         ),
     ] {
-        assert_refused(link.evidence().collect_evidence(request).await, code, reason);
+        assert_refused(collect(&link, request).await, code, reason);
     }
     service.stop().await;
 }
@@ -140,27 +137,40 @@ async fn a_device_that_fails_fails_the_call_and_not_the_service() {
     let (_kept, enrolled) = gateway.hold(&world).await;
     let link = service.mutual(&enrolled).await;
     world.device.absent.store(true, Ordering::SeqCst);
-    let refused = link.evidence().collect_evidence(request(&gateway)).await;
+    let refused = collect(&link, request(&gateway)).await;
     assert_refused(refused, Code::Unavailable, reason::EVIDENCE_UNAVAILABLE);
     world.device.absent.store(false, Ordering::SeqCst);
-    link.evidence().collect_evidence(request(&gateway)).await.unwrap();
+    collect(&link, request(&gateway)).await.unwrap();
     service.stop().await;
 }
 
-/// Requests of others, each with a nonce of its own.
-fn nonces(gateway: &Peer, count: u8) -> Vec<CollectEvidenceRequest> {
-    let nonce = |at| Bytes::copy_from_slice(&[0x40 + at; 32]);
-    (0..count).map(|at| CollectEvidenceRequest { nonce: nonce(at), ..request(gateway) }).collect()
+/// The bundle for one challenge.
+pub(crate) fn collect(
+    link: &Link,
+    challenge: EvidenceChallenge,
+) -> impl Future<Output = Result<Bytes, Status>> + use<> {
+    let mut client = link.evidence();
+    async move {
+        let request = CollectEvidenceRequest { challenges: vec![challenge] };
+        let CollectEvidenceResponse { own, shared } = client.collect_evidence(request).await?.into_inner();
+        Ok([own.first().unwrap().clone(), shared].concat().into())
+    }
 }
 
-type Collected = JoinSet<Result<Response<CollectEvidenceResponse>, Status>>;
+/// Requests of others, each with a nonce of its own.
+fn nonces(gateway: &Peer, count: u8) -> Vec<EvidenceChallenge> {
+    let nonce = |at| Bytes::copy_from_slice(&[0x40 + at; 32]);
+    (0..count).map(|at| EvidenceChallenge { nonce: nonce(at), ..request(gateway) }).collect()
+}
+
+type Collected = JoinSet<Result<Bytes, Status>>;
 
 /// One request is with the device, which is held, and `others` wait for the next report.
 async fn crowd(world: &World, link: &Link, gateway: &Peer, others: u8) -> (Sender<()>, Collected) {
     let (held, mut crowd) = (world.device.hold(), JoinSet::new());
     for (at, request) in [request(gateway)].into_iter().chain(nonces(gateway, others)).enumerate() {
-        let mut evidence = link.evidence();
-        crowd.spawn(async move { evidence.collect_evidence(request).await });
+        let collected = collect(link, request);
+        crowd.spawn(collected);
         if at == 0 {
             world.device.called.notified().await;
         }
@@ -184,7 +194,7 @@ async fn who_waits_together_is_answered_by_one_report_each_at_its_own_place() {
     crowd.join_next().await.unwrap().unwrap().unwrap_err();
     drop(held);
     let answers = timeout(PATIENCE, crowd.join_all()).await.unwrap();
-    let bundles: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().into_inner().bundle).collect();
+    let bundles: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
 
     let own = |bundle: &Bytes| {
         let json: Value = serde_json::from_slice(bundle).unwrap();

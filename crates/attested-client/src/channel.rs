@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::{Request, Response, Uri, uri};
-use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use hyper::body::Incoming;
 use rustls_pki_types::CertificateDer;
 use snp_evidence::{Policy, TrustRoots, UnixTime, VerifiedBundle};
 use tonic::body::Body;
@@ -22,10 +22,8 @@ use crate::{Binding, Error, Limits, ServerTrust, Target, Unattested, fresh_nonce
 /// share the one connection; nothing reconnects.
 #[derive(Clone)]
 pub struct AttestedChannel {
-    sender: SendRequest<Body>,
-    authority: uri::Authority,
+    connection: Unattested,
     verified: Arc<VerifiedBundle>,
-    chain: Arc<[CertificateDer<'static>]>,
 }
 
 /// A call on an attested channel failed to be sent or answered.
@@ -55,9 +53,7 @@ impl AttestedChannel {
     }
 
     pub(crate) fn new(connection: Unattested, verified: VerifiedBundle) -> Self {
-        let authority = connection.target.authority().clone();
-        let chain = connection.chain.into();
-        Self { sender: connection.sender, authority, verified: Arc::new(verified), chain }
+        Self { connection, verified: Arc::new(verified) }
     }
 
     /// The evidence that made this channel.
@@ -67,10 +63,36 @@ impl AttestedChannel {
 
     /// The CVM's own CA: the certificate shown on this connection whose key the verified manifest lists as one.
     pub fn ca_certificate(&self) -> Option<&CertificateDer<'static>> {
-        self.chain.iter().find(|certificate| {
+        self.connection.chain.iter().find(|certificate| {
             let listed = |spki| self.verified.manifest().ca_keys().any(|key| key.sha256.0 == spki);
             tls::spki_sha256(certificate).is_ok_and(listed)
         })
+    }
+
+    /// Asks for a report on this very connection, and judges it as the first one was judged.
+    pub async fn verify_again(
+        &self,
+        roots: &TrustRoots,
+        policy: &Policy,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let offer = self.connection.clone().ask(fresh_nonce()?, Binding::TlsExporter).await?;
+        Ok(offer.appraise(roots, policy, now).map(drop)?)
+    }
+
+    /// Whether it takes no more requests: it has ended, or was told to go.
+    pub fn is_closed(&self) -> bool {
+        self.connection.sender.is_closed()
+    }
+
+    /// Resolves when the connection has ended, with everything on it.
+    pub async fn closed(&self) {
+        self.connection.ended.cancelled().await;
+    }
+
+    /// Ends the connection at once, with every request that is open on it.
+    pub fn cut(&self) {
+        self.connection.cut.cancel();
     }
 
     /// Requests go to this connection's authority whatever they name.
@@ -78,7 +100,7 @@ impl AttestedChannel {
         let path = uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
         Uri::builder()
             .scheme(uri::Scheme::HTTPS)
-            .authority(self.authority.clone())
+            .authority(self.connection.target.authority().clone())
             .path_and_query(path)
             .build()
     }
@@ -90,12 +112,12 @@ impl Service<Request<Body>> for AttestedChannel {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ChannelError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelError>> {
-        self.sender.poll_ready(cx).map_err(ChannelError::Closed)
+        self.connection.sender.poll_ready(cx).map_err(ChannelError::Closed)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let addressed = self.address(request.uri()).map_err(ChannelError::Path);
-        let mut sender = self.sender.clone();
+        let mut sender = self.connection.sender.clone();
         Box::pin(async move {
             *request.uri_mut() = addressed?;
             sender.send_request(request).await.map_err(ChannelError::Closed)
@@ -105,6 +127,6 @@ impl Service<Request<Body>> for AttestedChannel {
 
 impl std::fmt::Debug for AttestedChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AttestedChannel").field("authority", &self.authority).finish_non_exhaustive()
+        f.debug_struct("AttestedChannel").field("target", &self.connection.target).finish_non_exhaustive()
     }
 }

@@ -35,10 +35,11 @@
 //! }
 //! ```
 //!
-//! The channel is the connection: where it breaks, calls fail, and the caller
-//! dials and appraises anew. There is no pool and no silent reconnect.
+//! The channel is the connection: where it breaks, calls fail. [`AttestedClient`] keeps a few of them, makes
+//! another by the same steps where one is gone, and verifies each again every ten minutes.
 
 mod channel;
+mod client;
 mod error;
 mod offer;
 mod target;
@@ -46,6 +47,7 @@ mod tls;
 mod unattested;
 
 pub use channel::{AttestedChannel, ChannelError};
+pub use client::{AttestedClient, ClientError, Demands, Placed};
 pub use error::Error;
 pub use offer::{Binding, Offer};
 pub use target::{InvalidTarget, Target};

@@ -13,6 +13,7 @@ use rustls_pki_types::CertificateDer;
 use snp_evidence::{Binder, EXPORTER_LABEL, MAX_BUNDLE};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
 use crate::{Binding, Error, Offer, ServerTrust, Target, tls};
@@ -45,7 +46,7 @@ pub fn fresh_nonce() -> Result<[u8; 32], Error> {
 /// An open TLS 1.3 connection whose peer has proven nothing yet.
 ///
 /// It can be asked for one thing: evidence about itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Unattested {
     pub(crate) sender: SendRequest<Body>,
     pub(crate) target: Target,
@@ -53,7 +54,11 @@ pub struct Unattested {
     exporter: [u8; 32],
     leaf_spki_sha256: [u8; 32],
     /// What the server showed, leaf first.
-    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) chain: Arc<[CertificateDer<'static>]>,
+    /// Cancelled where everything on the connection has to end at once.
+    pub(crate) cut: CancellationToken,
+    /// Cancelled when the connection has ended.
+    pub(crate) ended: CancellationToken,
 }
 
 impl Unattested {
@@ -137,9 +142,11 @@ async fn connect(target: &Target, trust: &ServerTrust, limits: Limits) -> Result
     let tls = handshake(target, trust, tcp).await?;
     let facts = channel_facts(tls.get_ref().1);
     let (exporter, leaf_spki_sha256) = facts.map_err(|cause| unreachable(target, cause))?;
-    let chain = tls.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-    let sender = http2(tls).await.map_err(|e| unreachable(target, format!("HTTP/2: {e}")))?;
-    Ok(Unattested { sender, target: target.clone(), limits, exporter, leaf_spki_sha256, chain })
+    let chain = tls.get_ref().1.peer_certificates().unwrap_or_default().into();
+    let (cut, ended) = (CancellationToken::new(), CancellationToken::new());
+    let sender = http2(tls, cut.clone(), ended.clone()).await;
+    let sender = sender.map_err(|e| unreachable(target, format!("HTTP/2: {e}")))?;
+    Ok(Unattested { sender, target: target.clone(), limits, exporter, leaf_spki_sha256, chain, cut, ended })
 }
 
 async fn handshake(
@@ -180,9 +187,12 @@ fn channel_facts(tls: &ClientConnection) -> Result<([u8; 32], [u8; 32]), String>
     Ok((exporter, tls::spki_sha256(leaf).map_err(|e| format!("TLS certificate: {e}"))?))
 }
 
-/// The driver task ends with the connection: at the last handle, at GOAWAY, or
-/// where a ping stays unanswered.
-async fn http2(tls: TlsStream<TcpStream>) -> Result<SendRequest<Body>, hyper::Error> {
+/// The driver task ends with the connection: at the last handle, at GOAWAY, where a ping stays unanswered, or with `cut`.
+async fn http2(
+    tls: TlsStream<TcpStream>,
+    cut: CancellationToken,
+    ended: CancellationToken,
+) -> Result<SendRequest<Body>, hyper::Error> {
     let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
@@ -190,9 +200,10 @@ async fn http2(tls: TlsStream<TcpStream>) -> Result<SendRequest<Body>, hyper::Er
         .handshake(TokioIo::new(tls))
         .await?;
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        if let Some(Err(error)) = cut.run_until_cancelled(connection).await {
             tracing::debug!(%error, "connection ended");
         }
+        ended.cancel();
     });
     Ok(sender)
 }

@@ -7,7 +7,7 @@ use crate::{
     encoding::{B64, B64Url, Object, object, present, present_word, word},
     evidence::{Endorsements, Evidence, EvidenceFormat, Vek},
     nonce_tree::Hash48,
-    report_data::{BindingType, ChannelRole, EXPORTER_LABEL, Purpose},
+    report_data::{Binder, BindingType, ChannelRole, EXPORTER_LABEL, Purpose},
 };
 
 /// `profile` of bundles of version 1.
@@ -34,6 +34,26 @@ pub struct Bundle {
     pub(crate) key_manifest: B64,
     pub(crate) runtime_claims: B64,
     #[serde(deserialize_with = "object")]
+    endorsements: Certificates,
+}
+
+/// What each challenge of one report has of its own: members of [`Bundle`], in their order.
+#[derive(Serialize)]
+struct Own {
+    v: u32,
+    profile: String,
+    purpose: Purpose,
+    challenge: StatedChallenge,
+    tree: TreePosition,
+    binding: Binding,
+}
+
+/// The other members.
+#[derive(Serialize)]
+struct Shared {
+    evidence: SignedReport,
+    key_manifest: B64,
+    runtime_claims: B64,
     endorsements: Certificates,
 }
 
@@ -150,25 +170,46 @@ impl Bundle {
         runtime_claims: &[u8],
     ) -> Self {
         let Challenge { purpose, nonce, binder } = challenge;
-        let with_exporter = binder.kind == BindingType::TlsExporter;
         Self {
             v: 1,
             profile: PROFILE.to_owned(),
             purpose: *purpose,
             challenge: StatedChallenge { nonce: B64Url(*nonce) },
             tree,
-            binding: Binding {
-                r#type: binder.kind,
-                role: binder.role,
-                label: with_exporter.then(|| EXPORTER_LABEL.to_owned()),
-                listener: binder.listener.clone(),
-                leaf_spki_sha256: B64Url(binder.leaf_spki_sha256),
-            },
+            binding: Binding::from(binder),
             evidence: SignedReport { format: evidence.format, report: B64(evidence.report.clone()) },
             key_manifest: B64(key_manifest.to_vec()),
             runtime_claims: B64(runtime_claims.to_vec()),
             endorsements: Certificates::from(&evidence.endorsements),
         }
+    }
+
+    /// The beginning of the bundle that [`Self::new`] makes, up to `binding`: followed by [`Self::shared`], it is the bundle.
+    pub fn own(challenge: &Challenge, tree: TreePosition) -> Vec<u8> {
+        let own = Own {
+            v: 1,
+            profile: PROFILE.to_owned(),
+            purpose: challenge.purpose,
+            challenge: StatedChallenge { nonce: B64Url(challenge.nonce) },
+            tree,
+            binding: Binding::from(&challenge.binder),
+        };
+        let mut json = serde_json::to_vec(&own).unwrap_or_default();
+        if let Some(end) = json.last_mut() {
+            *end = b',';
+        }
+        json
+    }
+
+    /// The rest, from `evidence` on, which all bundles of one report have in common.
+    pub fn shared(evidence: &Evidence, key_manifest: &[u8], runtime_claims: &[u8]) -> Vec<u8> {
+        let shared = Shared {
+            evidence: SignedReport { format: evidence.format, report: B64(evidence.report.clone()) },
+            key_manifest: B64(key_manifest.to_vec()),
+            runtime_claims: B64(runtime_claims.to_vec()),
+            endorsements: Certificates::from(&evidence.endorsements),
+        };
+        serde_json::to_vec(&shared).unwrap_or_default().split_off(1)
     }
 
     /// Reads a bundle strictly.
@@ -219,6 +260,19 @@ impl Bundle {
     /// Exact runtime claims bytes.
     pub fn runtime_claims(&self) -> &[u8] {
         &self.runtime_claims.0
+    }
+}
+
+impl From<&Binder> for Binding {
+    fn from(binder: &Binder) -> Self {
+        let with_exporter = binder.kind == BindingType::TlsExporter;
+        Self {
+            r#type: binder.kind,
+            role: binder.role,
+            label: with_exporter.then(|| EXPORTER_LABEL.to_owned()),
+            listener: binder.listener.clone(),
+            leaf_spki_sha256: B64Url(binder.leaf_spki_sha256),
+        }
     }
 }
 

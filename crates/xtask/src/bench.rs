@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// Each is an example of that name in the crate beside it.
-const BENCHES: &[(&str, &str)] = &[("stream", E2E), ("token", E2E), ("verify", "snp-evidence")];
+const BENCHES: &[(&str, &str)] =
+    &[("reports", E2E), ("stream", E2E), ("token", E2E), ("verify", "snp-evidence")];
 /// Examples of this crate start the services on simulated hardware.
 const E2E: &str = "e2e";
 

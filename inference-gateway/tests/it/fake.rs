@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use health_gate::ServingPermit;
 use inference_gateway::upstream::{Backend, Call, EventStream, Evidence};
 use proto::{
-    attestation::v1::CollectEvidenceRequest,
+    attestation::v1::EvidenceChallenge,
     inference::v1::{
         ChatEvent, ChatSpec, FinishReason, Finished, Model, Started, TextDelta, Usage, chat_event::Event,
     },
@@ -37,7 +37,7 @@ pub(crate) struct Seen {
 pub(crate) struct Fake {
     answers: Mutex<VecDeque<mpsc::UnboundedReceiver<Step>>>,
     pub(crate) seen: Mutex<Vec<Seen>>,
-    pub(crate) collected: Mutex<Vec<CollectEvidenceRequest>>,
+    pub(crate) collected: Mutex<Vec<EvidenceChallenge>>,
     /// While this is locked no report is made.
     pub(crate) device: tokio::sync::Mutex<()>,
     /// Whenever a report is asked for.
@@ -78,7 +78,7 @@ impl Backend for Fake {
 
 #[tonic::async_trait]
 impl Evidence for Fake {
-    async fn collect(&self, _: &ServingPermit, request: CollectEvidenceRequest) -> Result<Bytes, Status> {
+    async fn collect(&self, _: &ServingPermit, request: EvidenceChallenge) -> Result<Bytes, Status> {
         self.collected.lock().unwrap().push(request);
         self.asked.notify_one();
         let _device = self.device.lock().await;

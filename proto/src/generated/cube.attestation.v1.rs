@@ -768,9 +768,16 @@ pub struct GetKeyManifestResponse {
     #[prost(bytes = "bytes", tag = "1")]
     pub key_manifest: ::prost::bytes::Bytes,
 }
+/// Challenges that are answered together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CollectEvidenceRequest {
+    /// 1 to 512; one that is refused refuses all.
+    #[prost(message, repeated, tag = "1")]
+    pub challenges: ::prost::alloc::vec::Vec<EvidenceChallenge>,
+}
 /// What the gateway saw on a client's connection.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CollectEvidenceRequest {
+pub struct EvidenceChallenge {
     /// The client's nonce, 32 bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub nonce: ::prost::bytes::Bytes,
@@ -785,12 +792,16 @@ pub struct CollectEvidenceRequest {
     #[prost(bytes = "bytes", tag = "4")]
     pub leaf_spki_sha256: ::prost::bytes::Bytes,
 }
-/// The finished bundle.
+/// The finished bundles, each in two parts: its own, and then `shared`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CollectEvidenceResponse {
-    /// Evidence bundle v1, UTF-8 JSON (docs/spec/bundle.md).
-    #[prost(bytes = "bytes", tag = "1")]
-    pub bundle: ::prost::bytes::Bytes,
+    /// For each challenge, in their order, its bundle's beginning up to `binding`
+    /// (docs/spec/bundle.md, "Parts").
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub own: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// The rest, from `evidence` on, which all have in common.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub shared: ::prost::bytes::Bytes,
 }
 /// Asks for the key manifest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1306,7 +1317,7 @@ pub mod evidence_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Makes a report that a client of the caller's listener asked for.
+        /// Makes a report that clients of the caller's listener asked for.
         pub async fn collect_evidence(
             &mut self,
             request: impl tonic::IntoRequest<super::CollectEvidenceRequest>,
@@ -1381,7 +1392,7 @@ pub mod evidence_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with EvidenceServiceServer.
     #[async_trait]
     pub trait EvidenceService: std::marker::Send + std::marker::Sync + 'static {
-        /// Makes a report that a client of the caller's listener asked for.
+        /// Makes a report that clients of the caller's listener asked for.
         async fn collect_evidence(
             &self,
             request: tonic::Request<super::CollectEvidenceRequest>,

@@ -25,11 +25,13 @@ impl World {
 
     fn shut() -> Self {
         let clock = Arc::new(ManualClock::new(0));
-        let gate = Gate::shut(clock.clone());
+        let (gate, slept) = (Gate::shut(clock.clone()), clock.clone());
         let router = Router::new()
             .route("/stream/{kind}", any(endless))
             .route("/health", any(|| async { "ok" }))
             .route("/silent", any(std::future::pending::<()>))
+            // The lease ends while the answer is made, and nobody has looked at the clock since.
+            .route("/overslept", any(move || async move { slept.advance(Duration::from_secs(15)) }))
             .route("/body", any(|body: Body| async { body.collect().await.map(drop).unwrap() }))
             .layer(GateLayer::new(gate.clone(), |parts| parts.uri.path() == "/health"));
         Self { clock, gate, router }
@@ -201,6 +203,12 @@ async fn a_lapse_before_the_first_byte_of_an_answer_is_a_plain_refusal() {
         gate.close();
     });
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_after_the_lease_is_a_plain_refusal_though_nobody_noticed_the_lapse() {
+    let response = World::open().ask("/overslept", "application/json").await;
+    assert_eq!((response.status(), text(response).await.as_str()), (StatusCode::SERVICE_UNAVAILABLE, ERROR));
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Bundles are read strictly and mean one thing only.
 
 use snp_evidence::{
-    B64Url, Bundle, BundleError, Hash48, KeyManifest, MAX_BUNDLE, NonceTree, Root, RuntimeClaims,
+    B64Url, Binder, Bundle, BundleError, Challenge, Hash48, KeyManifest, MAX_BUNDLE, NonceTree, Root,
+    RuntimeClaims, TreePosition,
 };
 
 use crate::world::Case;
@@ -16,6 +17,19 @@ fn a_bundle_survives_the_wire_unchanged() {
     let bundle = Bundle::parse(text.as_bytes()).unwrap();
     assert_eq!(bundle.to_bytes(), text.as_bytes());
     assert_eq!(bundle.evidence().report.len(), 1184);
+}
+
+#[test]
+fn the_two_parts_of_a_bundle_are_the_bundle() {
+    let case = Case::new();
+    let (manifest, claims) = (case.manifest.to_bytes(), case.claims.to_bytes());
+    let evidence = case.sign(&case.asked.report_data_alone(&manifest, &claims));
+    let tree = || TreePosition::new(3, 2, &[[7; 48]]);
+    for binder in [case.asked.binder.clone(), Binder::none()] {
+        let asked = Challenge { binder, ..case.asked.clone() };
+        let parts = [Bundle::own(&asked, tree()), Bundle::shared(&evidence, &manifest, &claims)];
+        assert_eq!(parts.concat(), Bundle::new(&asked, tree(), &evidence, &manifest, &claims).to_bytes());
+    }
 }
 
 #[test]

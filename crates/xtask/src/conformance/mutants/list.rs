@@ -59,7 +59,6 @@ const SESSION: &str = "crates/health-gate/src/session.rs";
 const TRUST: &str = "crates/health-gate/src/trust.rs";
 const ENROL: &str = "crates/health-gate/src/enrol.rs";
 const ATTACH: &str = "crates/health-gate/src/attach.rs";
-const CALLING: &str = "crates/health-gate/src/attach/client.rs";
 const ANSWERING: &str = "crates/health-gate/src/attach/server.rs";
 const GUARD: &str = "crates/grpc-surface/src/guard.rs";
 const IDENTITY: &str = "attestation-svc/src/rpc/identity.rs";
@@ -232,13 +231,6 @@ const OTHERS: &[(&str, &str, &str, &str, Suite)] = &[
         "Ok(permit.clone())",
         Suite::Attach,
     ),
-    (
-        "a detached connection carries nothing new",
-        CALLING,
-        "!self.connection.is_closed() && self.permit.check().is_ok()",
-        "!self.connection.is_closed()",
-        Suite::Attach,
-    ),
     ("the guard looks at the caller", GUARD, "if method.allows(caller) {", "if true {", Suite::Guard),
     (
         "the guard looks at the user",
@@ -251,7 +243,7 @@ const OTHERS: &[(&str, &str, &str, &str, Suite)] = &[
         "a method needs an entry",
         GUARD,
         "if let Some(entry) = table(&path) {",
-        "if let Some(entry) = table(&path).or_else(|| method(\"/cube.inference.v1.InferenceService/ListModels\")) {",
+        "if let Some(entry) = table(&path).or_else(|| method(\"/cube.inference.v1.ModelService/ListModels\")) {",
         Suite::Guard,
     ),
     ("a revoked identity is not given", ROSTER, "if standing.revoked {", "if false {", Suite::Service),
