@@ -6,8 +6,8 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::{body::Incoming, client::conn::http2::SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{body::Incoming, client::conn::http2::SendRequest, rt::Executor};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::{CertificateError, ClientConnection, HandshakeKind};
 use rustls_pki_types::CertificateDer;
 use snp_evidence::{Binder, EXPORTER_LABEL, MAX_BUNDLE};
@@ -187,13 +187,24 @@ fn channel_facts(tls: &ClientConnection) -> Result<([u8; 32], [u8; 32]), String>
     Ok((exporter, tls::spki_sha256(leaf).map_err(|e| format!("TLS certificate: {e}"))?))
 }
 
+/// Hyper runs the connection in tasks of its own.
+#[derive(Clone)]
+struct Cuttable(CancellationToken);
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Cuttable {
+    fn execute(&self, task: F) {
+        let cut = self.0.clone();
+        drop(tokio::spawn(async move { cut.run_until_cancelled(task).await }));
+    }
+}
+
 /// The driver task ends with the connection: at the last handle, at GOAWAY, where a ping stays unanswered, or with `cut`.
 async fn http2(
     tls: TlsStream<TcpStream>,
     cut: CancellationToken,
     ended: CancellationToken,
 ) -> Result<SendRequest<Body>, hyper::Error> {
-    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(Cuttable(cut.clone()))
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)

@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod audit;
 pub(crate) mod measure;
 pub(crate) mod policy;
+pub(crate) mod proxy;
 pub(crate) mod token;
 
 use std::{path::PathBuf, time::Duration};
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Check a gateway, then talk to its model over that very connection.
     Chat(ChatArgs),
+    /// Stay between a gateway and clients that cannot check it; they get a local base URL and a key.
+    Proxy(proxy::ProxyArgs),
     /// Check a gateway, then print the CA certificate that its evidence vouches for.
     Trust(TrustArgs),
     /// Inside the CVM: see what attestation-svc vouches for; revoke, reinstate, rotate.

@@ -18,6 +18,7 @@ mod input;
 mod measure;
 mod policy;
 mod protos;
+mod proxy;
 mod report;
 mod table;
 mod token;
@@ -59,6 +60,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             Command::Verify(args) => Box::pin(verify::run(*args)).await,
             Command::Report(args) => Box::pin(report::run(args)).await,
             Command::Chat(args) => Box::pin(chat::run(args)).await,
+            Command::Proxy(args) => Box::pin(proxy::run(args)).await,
             Command::Trust(args) => Box::pin(trust::run(args)).await,
             Command::Admin(args) => Box::pin(admin::run(args)).await,
             Command::Audit(args) => audit::run(&args),

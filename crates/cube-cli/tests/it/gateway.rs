@@ -11,9 +11,10 @@ use axum::{
     extract::Query,
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::{StreamExt, stream};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
@@ -28,7 +29,7 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use snp_evidence::{Binder, PUBLIC_LISTENER};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{chat::Model, world::world};
@@ -149,6 +150,9 @@ async fn serve(stream: tokio::net::TcpStream, identity: Identity, behaviour: Beh
         .add_service(ModelServiceServer::new(model))
         .into_axum_router()
         .route("/attestation/report", get(report))
+        .route("/v1/echo", any(echo))
+        .route("/v1/broken", any(broken))
+        .route("/v1/endless", any(endless))
         .layer(Extension(facts));
     let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(tls), TowerToHyperService::new(router));
@@ -179,6 +183,54 @@ async fn report(Extension(facts): Extension<Facts>, Query(question): Query<Quest
     };
     Bytes::from(bundle).into_response()
 }
+
+/// What has arrived: method, headers and body.
+async fn echo(request: axum::extract::Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let headers: Vec<_> = parts.headers.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+    let text = format!(
+        "{} {}\n{}\n\n{}",
+        parts.method,
+        parts.uri,
+        headers.join("\n"),
+        String::from_utf8_lossy(&body)
+    );
+    ([("connection-less", "1"), ("content-type", "text/plain")], text).into_response()
+}
+
+/// A piece, and a failure as soon as [`BREAK`] is told.
+async fn broken() -> Response {
+    let failure = async {
+        BREAK.notified().await;
+        Err(std::io::Error::other("broken"))
+    };
+    let pieces = stream::iter([Ok("a piece")]).chain(stream::once(failure));
+    axum::body::Body::from_stream(pieces).into_response()
+}
+
+/// That the piece of [`broken`] has come.
+pub(crate) static BREAK: Notify = Notify::const_new();
+
+/// A piece, and then silence; [`LEFT`] is told when nobody waits for more.
+async fn endless() -> Response {
+    struct Told;
+    impl Drop for Told {
+        fn drop(&mut self) {
+            LEFT.notify_one();
+        }
+    }
+    let told = Told;
+    let pieces = stream::iter([Ok::<_, std::io::Error>("a piece")]).chain(stream::pending());
+    let pieces = pieces.map(move |piece| {
+        let _told = &told;
+        piece
+    });
+    axum::body::Body::from_stream(pieces).into_response()
+}
+
+/// Somebody left [`endless`].
+pub(crate) static LEFT: Notify = Notify::const_new();
 
 impl Facts {
     fn bundle(&self, nonce: [u8; 32], binding: &str, listed: &[u8]) -> Vec<u8> {

@@ -11,6 +11,7 @@
 mod audit;
 mod azure;
 mod chat;
+mod client;
 #[expect(dead_code, reason = "its own crate's tests do more to it")]
 #[path = "../../../collateral/src/tests/fake_kds.rs"]
 mod fake_kds;
@@ -20,6 +21,7 @@ mod measure;
 mod policy;
 mod policy_import;
 mod protos;
+mod proxy;
 mod real;
 mod shared;
 mod stored;
