@@ -1,6 +1,6 @@
 //! Public challenges, answered together: one report for all that have come by the time it is asked for.
 //!
-//! A report is started at most every [`ReportLimits::every`], so that no host throttles us on strangers' account, and
+//! From one report to the start of the next there is [`ReportLimits::every`], so that no host throttles us on strangers' account, and
 //! never while another public one is made. Each caller gets the place of its own challenge in the report's nonce tree.
 
 use std::sync::Arc;
@@ -96,13 +96,14 @@ async fn serve(authority: Arc<Authority>, mut queue: mpsc::UnboundedReceiver<Wai
     let mut next = Instant::now();
     while let Some(first) = queue.recv().await {
         sleep_until(next.max(Instant::now() + GATHER)).await;
-        next = Instant::now() + every;
         let mut batch = Batch::default();
         batch.take(first);
         while let Ok(another) = queue.try_recv() {
             batch.take(another);
         }
         batch.answer(&authority).await;
+        // A busy device may have kept it waiting, and counts from when it began in the end.
+        next = Instant::now() + every;
     }
 }
 

@@ -25,7 +25,7 @@ pub struct ReportLimits {
     pub call: Duration,
     /// Public challenges that wait for a report.
     pub waiting: usize,
-    /// From the start of one public report to that of the next.
+    /// From the end of one public report to the start of the next.
     pub every: Duration,
 }
 

@@ -1,6 +1,6 @@
 //! `test`, `ci` and what is generated.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -15,11 +15,16 @@ const CLIENTS: &[&str] = &["grpcio==1.85.1", "httpx==0.28.1", "openai==3.54.0"];
 /// Lints the .proto files, and compares them with the baseline.
 const BUF: &[&str] = &["buf-bin==1.75.0"];
 
+/// Installs them; where their Python is.
+pub(crate) fn clients() -> Result<PathBuf> {
+    python("clients", CLIENTS)
+}
+
 /// Every test that needs no special hardware.
 pub(crate) fn test() -> Result<()> {
     // The end-to-end tests drive a real model server, official clients and the processes themselves.
     backend::install()?;
-    python("clients", CLIENTS)?;
+    clients()?;
     run(&mut cargo(&["build", "--locked", "--workspace", "--bins"]))?;
     // One failure must not hide the others.
     run(&mut cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]))

@@ -22,13 +22,21 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::shell::{cargo, run, target};
+use crate::{
+    ci::clients,
+    shell::{cargo, run, target},
+};
 
 /// Installs what a run needs, and gives the command that drives it.
 type Driver = fn() -> Result<Command>;
 
-const RUNS: &[(&str, Driver)] =
-    &[("grpcurl", grpcurl::driver), ("isolation", isolation::driver), ("rotation", || example("rotation"))];
+const RUNS: &[(&str, Driver)] = &[
+    ("grpcurl", grpcurl::driver),
+    ("isolation", isolation::driver),
+    ("proxy", proxy),
+    ("rotation", || example("rotation")),
+    ("verify-docs", || example("verify-docs")),
+];
 /// Examples of the verifiers by their packages, which write their cases themselves: there are too many to print each.
 const OF_THE_VERIFIERS: &[(&str, &[(&str, &str)])] = &[
     ("fuzz", &[("snp-evidence", "fuzz")]),
@@ -41,6 +49,14 @@ fn example(name: &str) -> Result<Command> {
     let packages = ["--package", "dev-stack", "--package", "cube-cli", "--package", "e2e"];
     run(cargo(&["build", "--locked", "--bins", "--example", name]).args(packages))?;
     Ok(Command::new(target()?.join("debug/examples").join(name)))
+}
+
+/// Official clients through `cube proxy`.
+fn proxy() -> Result<Command> {
+    let python = clients()?.join("python");
+    let mut driver = example("proxy")?;
+    driver.arg(python);
+    Ok(driver)
 }
 
 /// How a case was shown: against the real thing, against a recording of it, or within one of our crates.
