@@ -6,7 +6,7 @@ use audit_log::Hash;
 use collateral::Keeper;
 use nix::unistd::geteuid;
 use service_runtime::Clock;
-use snp_evidence::{B64Url, CLAIMS_PROFILE, DebugStatus, RuntimeClaims, TrustRoots, VerifiedReport};
+use snp_evidence::{B64Url, CLAIMS_PROFILE, DebugStatus, Purpose, RuntimeClaims, TrustRoots, VerifiedReport};
 use snp_platform::Platform;
 
 use crate::audit::{self, Audit};
@@ -62,7 +62,7 @@ async fn judged(
         measured_config_sha256: *config.measured.sha256(),
         clock: Arc::clone(&clock),
     };
-    let report = judge.own_report(Committed::default()).await?;
+    let (report, _) = judge.own_report(Purpose::Boot, Committed::default()).await?;
 
     let boot_seed = random()?;
     let ca = Ca::generate(&config.measured.trust_domain, &boot_seed, clock.unix())?;
@@ -72,7 +72,8 @@ async fn judged(
     let claims = runtime_claims(config, boot_seed, &report, audit.head().1).to_bytes();
     // The keys exist; now the processor vouches for exactly these.
     let (manifest, asked) = (&manifests.current().bytes, clock.boot());
-    let report = judge.own_report(Committed { manifest, claims: &claims }).await?;
+    let committed = Committed { manifest, claims: &claims };
+    let (report, bundle) = judge.own_report(Purpose::Boot, committed).await?;
 
     let machine = Machine {
         product: report.product(),
@@ -80,7 +81,7 @@ async fn judged(
         policy_sha256: config.policy.sha256(),
         measured_config_sha256: *config.measured.sha256(),
     };
-    let vouching = Vouching::new(asked, Arc::clone(&clock));
+    let vouching = Vouching::new(asked, bundle, Arc::clone(&clock));
     Authority::new(
         config,
         Accepted { judge, vouching, ca, mint, manifests, claims, machine, metrics, audit },

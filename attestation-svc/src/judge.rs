@@ -27,15 +27,20 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    /// A fresh report over `committed`, accepted.
-    pub(crate) async fn own_report(&self, committed: Committed<'_>) -> Result<VerifiedReport, JudgeError> {
-        let challenge = Challenge { purpose: Purpose::Boot, nonce: random()?, binder: Binder::none() };
+    /// A fresh report over `committed`, accepted, and the bundle of it. Its nonce is our own, so that `purpose` has to say
+    /// that it proves no freshness to others.
+    pub(crate) async fn own_report(
+        &self,
+        purpose: Purpose,
+        committed: Committed<'_>,
+    ) -> Result<(VerifiedReport, Vec<u8>), JudgeError> {
+        let challenge = Challenge { purpose, nonce: random()?, binder: Binder::none() };
         let expected = committed.report_data(&challenge);
         let evidence = self.prover.evidence(Lane::Own, expected, self.prover.limits.boot).await?;
         let now = UnixTime(self.clock.unix());
         let report = verify(&evidence, &self.roots, &self.policy, &expected, now).map_err(Box::new)?;
         self.check_host_data(&report)?;
-        Ok(report)
+        Ok((report, committed.bundle(&challenge, &evidence)))
     }
 
     /// The policy cannot pin HOST_DATA, since the measured configuration names the policy: the digest is compared here.

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use audit_log::Event;
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, OptionFuture};
 use proto::reason;
 use service_runtime::{CancellationToken, Clock};
+use snp_evidence::Purpose;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tonic::{Code, Status};
@@ -32,6 +34,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Vouching {
     standing: Mutex<Standing>,
+    newest: Mutex<(Duration, Bytes)>,
     /// As whoever watches health was told.
     open: watch::Sender<bool>,
     clock: Arc<dyn Clock>,
@@ -39,8 +42,19 @@ pub(crate) struct Vouching {
 
 impl Vouching {
     /// This machine was accepted, by a report that was asked for at `asked`.
-    pub(crate) fn new(asked: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { standing: Mutex::new(Standing::new(asked)), open: watch::Sender::new(true), clock }
+    pub(crate) fn new(asked: Duration, bundle: Vec<u8>, clock: Arc<dyn Clock>) -> Self {
+        let (standing, newest) = (Mutex::new(Standing::new(asked)), Mutex::new((asked, bundle.into())));
+        Self { standing, newest, open: watch::Sender::new(true), clock }
+    }
+
+    /// The bundle of the newest report that was accepted, and since when it was asked for.
+    pub(crate) fn newest(&self) -> (Bytes, Duration) {
+        let (asked, bundle) = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (bundle, self.clock.boot().saturating_sub(asked))
+    }
+
+    fn keep(&self, asked: Duration, bundle: Vec<u8>) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = (asked, bundle.into());
     }
 
     /// Whether anything may be granted now.
@@ -109,7 +123,8 @@ impl Authority {
     pub(crate) async fn judge_itself(&self, published: &Published) -> Result<(), JudgeError> {
         let asked = self.clock.boot();
         let committed = Committed { manifest: &published.bytes, claims: &self.claims };
-        let judged = self.judge.own_report(committed).await.map(drop);
+        let judged = self.judge.own_report(Purpose::Cached, committed).await;
+        let judged = judged.map(|(_, bundle)| self.vouching.keep(asked, bundle));
         let ended = self.clock.boot();
         let news = self.vouching.turn(|standing| match &judged {
             Ok(()) => standing.accept(asked, jittered(EVERY)),

@@ -3,15 +3,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, extract::State, response::Response as HttpResponse, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    response::Response as HttpResponse,
+    routing::{any, get},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use health_gate::ServingPermit;
-use http::{Extensions, request::Parts};
+use http::{Extensions, HeaderValue, StatusCode, header, request::Parts};
 use proto::{
     attestation::v1::{
-        Binding, EvidenceChallenge, GetEvidenceRequest, GetEvidenceResponse, GetKeyManifestRequest,
-        GetKeyManifestResponse, attestation_service_server::AttestationService,
+        Binding, CollectCachedEvidenceResponse, EvidenceChallenge, GetEvidenceRequest, GetEvidenceResponse,
+        GetKeyManifestRequest, GetKeyManifestResponse, attestation_service_server::AttestationService,
     },
     reason,
 };
@@ -142,12 +147,42 @@ fn unsupported(code: Code, message: &str) -> Status {
 }
 
 /// The paths, as told of.
-pub(crate) const PATHS: &[&str] = &[REPORT];
+pub(crate) const PATHS: &[&str] = &[REPORT, CACHED, GONE];
 const REPORT: &str = "/attestation/report";
+const CACHED: &str = "/.well-known/cube-attestation";
+/// Cube AI's.
+const GONE: &str = "/attestation";
 
 /// `GET /attestation/report`.
 pub(crate) fn router(attestation: Attestation) -> Router {
-    Router::new().route(REPORT, get(report)).with_state(attestation)
+    Router::new()
+        .route(REPORT, get(report))
+        .route(CACHED, get(cached))
+        .route(GONE, any(async || gone()))
+        .with_state(attestation)
+}
+
+/// For monitors and lists of instances: what a proxy may keep for a while, since it is fresh for nobody.
+async fn cached(State(attestation): State<Attestation>, request: Parts) -> Result<HttpResponse, ApiError> {
+    if request.uri.query().is_some() {
+        return Err(unknown_parameter(
+            "this report is for nobody's nonce; ask /attestation/report for one of yours",
+        ));
+    }
+    let cached = attestation.evidence.cached(permit(&request.extensions)?);
+    let CollectCachedEvidenceResponse { bundle, age_seconds } = attestation.in_time(None, cached).await?;
+    let mut response = json(bundle);
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    headers.insert(header::AGE, HeaderValue::from(age_seconds));
+    headers.insert("cube-evidence", HeaderValue::from_static("cached"));
+    Ok(response)
+}
+
+fn gone() -> ApiError {
+    let message =
+        "callers no longer choose what is signed; ask GET /attestation/report?nonce=…&binding=tls-exporter";
+    ApiError::new(StatusCode::GONE, reason::ENDPOINT_GONE, message)
 }
 
 async fn report(State(attestation): State<Attestation>, request: Parts) -> Result<HttpResponse, ApiError> {
@@ -164,7 +199,7 @@ fn parse_query(query: &str) -> Result<GetEvidenceRequest, ApiError> {
         let (name, place) = match name {
             "nonce" => ("nonce", &mut nonce),
             "binding" => ("binding", &mut binding),
-            _ => return Err(unknown_parameter()),
+            _ => return Err(unknown_parameter("the query may hold nonce and binding and nothing else")),
         };
         if place.replace(value).is_some() {
             return Err(ApiError::invalid(name, format!("{name} is given twice")));
@@ -176,8 +211,8 @@ fn parse_query(query: &str) -> Result<GetEvidenceRequest, ApiError> {
     Ok(GetEvidenceRequest { nonce, binding: parse_binding(binding)?.into() })
 }
 
-fn unknown_parameter() -> ApiError {
-    let error = ApiError::invalid("", "the query may hold nonce and binding and nothing else");
+fn unknown_parameter(message: &str) -> ApiError {
+    let error = ApiError::invalid("", message);
     ApiError { reason: reason::UNKNOWN_PARAMETER.to_owned(), ..error }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use health_gate::ServingPermit;
 use proto::{
-    attestation::v1::EvidenceChallenge,
+    attestation::v1::{CollectCachedEvidenceResponse, EvidenceChallenge},
     inference::v1::{ChatEvent, Model},
     reason,
 };
@@ -50,6 +50,8 @@ pub trait Backend: Send + Sync + 'static {
 pub trait Evidence: Send + Sync + 'static {
     /// Makes evidence for a client's nonce and connection: a bundle, as exact bytes.
     async fn collect(&self, permit: &ServingPermit, challenge: EvidenceChallenge) -> Result<Bytes, Status>;
+    /// The newest report by which attestation-svc accepted its machine: for nobody's nonce and no connection.
+    async fn cached(&self, permit: &ServingPermit) -> Result<CollectCachedEvidenceResponse, Status>;
     /// The key manifest, as exact bytes.
     async fn key_manifest(&self, permit: &ServingPermit) -> Result<Bytes, Status>;
 }

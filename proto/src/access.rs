@@ -137,6 +137,7 @@ pub const METHODS: &[Method] = &[
 
     // attestation-svc, mutual TLS.
     entry("/cube.attestation.v1.EvidenceService/CollectEvidence", GATEWAY, Rate::Report, Requires::Nothing),
+    entry("/cube.attestation.v1.EvidenceService/CollectCachedEvidence", GATEWAY, Rate::Lookup, Requires::Nothing),
     entry("/cube.attestation.v1.EvidenceService/CollectKeyManifest", GATEWAY, Rate::Lookup, Requires::Nothing),
 
     // attestation-svc, one enrolment socket per identity.

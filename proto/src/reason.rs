@@ -115,6 +115,9 @@ reasons! {
     /// The nonce is not 32 bytes; over HTTP, not 32 bytes in unpadded base64url.
     NONCE_INVALID: No, grpc [InvalidArgument], http [400],
         "Callers draw 32 random bytes for each request.";
+    /// `POST /attestation`, as Cube AI has it, let callers choose what is signed; it is no more.
+    ENDPOINT_GONE: No, grpc [], http [410],
+        "Callers ask for `GET /attestation/report?nonce=…&binding=tls-exporter` (docs/spec/bundle.md).";
     /// The binding is unknown, or cannot be had (`hpke`, in this version).
     BINDING_UNSUPPORTED: No, grpc [InvalidArgument, Unimplemented], http [400, 501],
         "Callers ask for `tls-exporter`, or for `tls-spki` where their TLS library exports nothing.";

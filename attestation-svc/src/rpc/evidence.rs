@@ -7,8 +7,8 @@ use bytes::Bytes;
 use mtls::{Role, SpiffeId, peer_of};
 use proto::attestation::v1::evidence_service_server::EvidenceService;
 use proto::attestation::v1::{
-    Binding, CollectEvidenceRequest, CollectEvidenceResponse, CollectKeyManifestRequest,
-    CollectKeyManifestResponse, EvidenceChallenge,
+    Binding, CollectCachedEvidenceRequest, CollectCachedEvidenceResponse, CollectEvidenceRequest,
+    CollectEvidenceResponse, CollectKeyManifestRequest, CollectKeyManifestResponse, EvidenceChallenge,
 };
 use proto::reason;
 use service_runtime::Connection;
@@ -50,6 +50,15 @@ impl EvidenceService for EvidenceRequests {
         let Bundles { own, shared } =
             bundles.inspect_err(|error| self.refusals.log(error)).map_err(|error| unavailable(&error))?;
         Ok(Response::new(CollectEvidenceResponse { own, shared }))
+    }
+
+    async fn collect_cached_evidence(
+        &self,
+        request: Request<CollectCachedEvidenceRequest>,
+    ) -> Result<Response<CollectCachedEvidenceResponse>, Status> {
+        self.caller(&request)?;
+        let (bundle, age) = self.authority.vouching.newest();
+        Ok(Response::new(CollectCachedEvidenceResponse { bundle, age_seconds: age.as_secs() }))
     }
 
     async fn collect_key_manifest(

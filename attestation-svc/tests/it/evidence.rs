@@ -9,7 +9,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use mtls::Role;
 use proto::attestation::v1::{
-    Binding, CollectEvidenceRequest, CollectEvidenceResponse, CollectKeyManifestRequest, EvidenceChallenge,
+    Binding, CollectCachedEvidenceRequest, CollectEvidenceRequest, CollectEvidenceResponse,
+    CollectKeyManifestRequest, EvidenceChallenge,
 };
 use proto::reason;
 use serde_json::Value;
@@ -55,6 +56,31 @@ async fn the_gateway_gets_reports_bound_to_its_listener() {
     let answer = link.evidence().collect_key_manifest(CollectKeyManifestRequest {}).await.unwrap();
     KeyManifest::parse(&answer.get_ref().key_manifest).unwrap();
     assert_eq!(answer.get_ref().key_manifest, enrolled.bundle.manifest_bytes());
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_verdict_is_at_hand_and_is_fresh_for_nobody() {
+    let world = World::new();
+    let service = world.start().await;
+    let (_kept, enrolled) = Peer::new(Role::Gateway).hold(&world).await;
+    let link = service.mutual(&enrolled).await;
+    let cached =
+        async || link.evidence().collect_cached_evidence(CollectCachedEvidenceRequest {}).await.unwrap();
+    let purpose = |bundle: &Bytes| {
+        serde_json::from_slice::<Value>(bundle).unwrap()["purpose"].as_str().unwrap().to_owned()
+    };
+    let first = cached().await.into_inner();
+    assert_eq!((purpose(&first.bundle).as_str(), first.age_seconds), ("boot", 0));
+    let challenge = Challenge { purpose: Purpose::Fresh, nonce: NONCE, binder: Binder::none() };
+    let judged = appraise(&first.bundle, &world.roots, &world.policy(), &challenge, UnixTime(NOW));
+    assert!(judged.is_err(), "passes for fresh");
+    crate::reattest::passes(&world, Duration::from_mins(7)).await;
+    let mut later = cached().await.into_inner();
+    while purpose(&later.bundle) == "boot" {
+        later = cached().await.into_inner();
+    }
+    assert_eq!(purpose(&later.bundle), "cached");
     service.stop().await;
 }
 

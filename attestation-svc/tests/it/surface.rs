@@ -93,7 +93,7 @@ async fn what_is_for_the_gateway_is_refused_to_every_other_service() {
     for method in &open {
         assert_eq!(link.refusal(method.path).await, None, "{}", method.path);
     }
-    assert_eq!((open.len(), closed.len()), (4, 2));
+    assert_eq!((open.len(), closed.len()), (4, 3));
     service.stop().await;
 }
 

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use health_gate::ServingPermit;
 use proto::{
     attestation::v1::{
-        CollectEvidenceRequest, CollectEvidenceResponse, CollectKeyManifestRequest, EvidenceChallenge,
+        CollectCachedEvidenceRequest, CollectCachedEvidenceResponse, CollectEvidenceRequest,
+        CollectEvidenceResponse, CollectKeyManifestRequest, EvidenceChallenge,
         evidence_service_client::EvidenceServiceClient,
     },
     reason,
@@ -58,6 +59,12 @@ impl Evidence for AttestationSvc {
         let waiting = Waiting { challenge, answer, span: Span::current() };
         self.queue.send(waiting).map_err(|_| stopping())?;
         answered.await.map_err(|_| stopping())?
+    }
+
+    async fn cached(&self, permit: &ServingPermit) -> Result<CollectCachedEvidenceResponse, Status> {
+        permit.check()?;
+        let answer = self.client.clone().collect_cached_evidence(CollectCachedEvidenceRequest {}).await;
+        Ok(answer.map_err(fit)?.into_inner())
     }
 
     async fn key_manifest(&self, permit: &ServingPermit) -> Result<Bytes, Status> {

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::{
-    client::{Grpc, Http},
+    client::{Grpc, Http, whole},
     grpc::reason,
     world::World,
 };
@@ -49,6 +49,30 @@ async fn a_binding_to_the_key_has_no_exporter() {
     http.get(&format!("/attestation/report?binding=tls-spki&nonce={NONCE}")).await;
     let asked = world.fake.collected.lock().unwrap().pop().unwrap();
     assert_eq!((asked.exporter.len(), asked.leaf_spki_sha256), (0, world.leaf_spki_sha256.to_vec().into()));
+}
+
+#[tokio::test]
+async fn what_is_fresh_for_nobody_says_so_and_may_be_kept() {
+    let world = World::open().await;
+    let mut http = Http::h1(&world).await;
+    let answer = http.get("/.well-known/cube-attestation").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "{\"v\":1}"));
+    for (name, value) in [("cache-control", "public, max-age=60"), ("age", "7"), ("cube-evidence", "cached")]
+    {
+        assert_eq!(answer.headers[name], value);
+    }
+    let answer = http.get(&format!("/.well-known/cube-attestation?nonce={NONCE}")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "UNKNOWN_PARAMETER"));
+}
+
+#[tokio::test]
+async fn nobody_chooses_what_is_signed() {
+    let world = World::open().await;
+    let mut http = Http::h1(&world).await;
+    let answer = whole(http.post("/attestation", r#"{"report_data":"AAAA"}"#).await).await;
+    assert_eq!((answer.status, answer.code().as_str()), (410, "ENDPOINT_GONE"));
+    assert!(answer.body.contains("/attestation/report?nonce="), "{}", answer.body);
+    assert!(world.fake.collected.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use health_gate::ServingPermit;
 use inference_gateway::upstream::{Backend, Call, EventStream, Evidence};
 use proto::{
-    attestation::v1::EvidenceChallenge,
+    attestation::v1::{CollectCachedEvidenceResponse, EvidenceChallenge},
     inference::v1::{
         ChatEvent, ChatSpec, FinishReason, Finished, Model, Started, TextDelta, Usage, chat_event::Event,
     },
@@ -83,6 +83,10 @@ impl Evidence for Fake {
         self.asked.notify_one();
         let _device = self.device.lock().await;
         Ok(Bytes::from_static(b"{\"v\":1}"))
+    }
+
+    async fn cached(&self, _: &ServingPermit) -> Result<CollectCachedEvidenceResponse, Status> {
+        Ok(CollectCachedEvidenceResponse { bundle: Bytes::from_static(b"{\"v\":1}"), age_seconds: 7 })
     }
 
     async fn key_manifest(&self, _: &ServingPermit) -> Result<Bytes, Status> {

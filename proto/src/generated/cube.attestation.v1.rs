@@ -803,6 +803,19 @@ pub struct CollectEvidenceResponse {
     #[prost(bytes = "bytes", tag = "2")]
     pub shared: ::prost::bytes::Bytes,
 }
+/// Asks for what is at hand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CollectCachedEvidenceRequest {}
+/// A report for nobody's nonce, bound to no connection.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CollectCachedEvidenceResponse {
+    /// Evidence bundle v1 (docs/spec/bundle.md), purpose 1 or 3.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub bundle: ::prost::bytes::Bytes,
+    /// Since the report was asked for, in seconds.
+    #[prost(uint64, tag = "2")]
+    pub age_seconds: u64,
+}
 /// Asks for the key manifest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CollectKeyManifestRequest {}
@@ -1347,6 +1360,36 @@ pub mod evidence_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// The newest report by which attestation-svc accepted its own machine.
+        pub async fn collect_cached_evidence(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CollectCachedEvidenceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CollectCachedEvidenceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cube.attestation.v1.EvidenceService/CollectCachedEvidence",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "cube.attestation.v1.EvidenceService",
+                        "CollectCachedEvidence",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// The current key manifest.
         pub async fn collect_key_manifest(
             &mut self,
@@ -1398,6 +1441,14 @@ pub mod evidence_service_server {
             request: tonic::Request<super::CollectEvidenceRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CollectEvidenceResponse>,
+            tonic::Status,
+        >;
+        /// The newest report by which attestation-svc accepted its own machine.
+        async fn collect_cached_evidence(
+            &self,
+            request: tonic::Request<super::CollectCachedEvidenceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CollectCachedEvidenceResponse>,
             tonic::Status,
         >;
         /// The current key manifest.
@@ -1519,6 +1570,55 @@ pub mod evidence_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CollectEvidenceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cube.attestation.v1.EvidenceService/CollectCachedEvidence" => {
+                    #[allow(non_camel_case_types)]
+                    struct CollectCachedEvidenceSvc<T: EvidenceService>(pub Arc<T>);
+                    impl<
+                        T: EvidenceService,
+                    > tonic::server::UnaryService<super::CollectCachedEvidenceRequest>
+                    for CollectCachedEvidenceSvc<T> {
+                        type Response = super::CollectCachedEvidenceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CollectCachedEvidenceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EvidenceService>::collect_cached_evidence(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CollectCachedEvidenceSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

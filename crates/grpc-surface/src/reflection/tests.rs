@@ -44,13 +44,13 @@ fn a_service_that_is_left_keeps_its_own_comments() {
         location.leading_comments().trim().to_owned()
     };
     assert!(comment(&[SERVICE, 0]).starts_with("Evidence for Cube's own gateway."));
-    assert_eq!(comment(&[SERVICE, 0, 2, 1]), "The current key manifest.");
+    assert_eq!(comment(&[SERVICE, 0, 2, 2]), "The current key manifest.");
     assert!(!info.location.iter().any(|location| matches!(location.path[..], [SERVICE, 1, ..])));
 }
 
 #[test]
 fn methods_are_those_of_the_given_services_alone() {
-    let collects = ["CollectEvidence", "CollectKeyManifest"].map(|name| format!("/{EVIDENCE}/{name}"));
+    let collects = ["CollectEvidence", "CollectCachedEvidence", "CollectKeyManifest"].map(|name| format!("/{EVIDENCE}/{name}"));
     assert_eq!(methods_of(&[EVIDENCE]), collects.into_iter().collect());
     assert!(methods_of(&["cube.elsewhere.v1.Nothing"]).is_empty());
 }
