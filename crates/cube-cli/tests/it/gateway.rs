@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use attested_client::{Limits, ServerTrust, Unattested};
 use axum::{
     Extension,
     body::Bytes,
@@ -42,6 +43,8 @@ pub(crate) enum Behaviour {
     OtherNonce,
     /// Gives every connection the bundle that the first one got.
     Replay(Arc<Mutex<Option<Vec<u8>>>>),
+    /// Passes on what the gateway at this address says of *its* connection with us.
+    Relay(String),
     /// The manifest lists another key than the one it shows.
     OtherKeyListed,
     /// Changes the honest bundle's bytes.
@@ -176,6 +179,12 @@ async fn report(Extension(facts): Extension<Facts>, Query(question): Query<Quest
         Behaviour::OtherKeyListed => {
             let other = KeyPair::generate().unwrap().subject_public_key_info();
             facts.bundle(nonce, &question.binding, &other)
+        }
+        Behaviour::Relay(url) => {
+            let (target, trust) = (url.parse().unwrap(), ServerTrust::EvidenceAlone);
+            let there = Unattested::dial(&target, &trust, Limits::default()).await.unwrap();
+            let offer = there.ask(nonce, question.binding.parse().unwrap()).await.unwrap();
+            offer.bundle().to_vec()
         }
         Behaviour::Change(change) => change(honest),
         Behaviour::Status(status, body) => return (*status, *body).into_response(),

@@ -92,6 +92,34 @@ async fn a_bundle_of_another_connection_is_refused() {
     assert_eq!((second.code, second.verdict().as_str()), (13, "refused"), "{}", second.stdout);
 }
 
+/// Somebody who holds the gateway's own key stands between, and passes on its answers.
+#[tokio::test]
+async fn a_relay_with_the_gateways_key_is_caught_by_the_exporter_and_by_nothing_less() {
+    let identity = Identity::honest();
+    let gateway = Gateway::with(identity.clone(), Behaviour::Honest, Model::Speaks).await;
+    let relay = Gateway::with(identity, Behaviour::Relay(gateway.url()), Model::Speaks).await;
+    let allowed = ["--allow-simulated", world().root_file()];
+    let run = verify(&relay, &allowed).await;
+    assert_eq!((run.code, run.reason().as_str()), (13, "report_data"), "{}", run.stdout);
+    let run = verify(&relay, &[&allowed as &[&str], &["--binding", "tls-spki"]].concat()).await;
+    assert_eq!(run.code, 0, "{}", run.stdout);
+    let url = relay.url();
+    let table = ["verify", &url, "--policy", world().policy_file(), "--binding", "tls-spki"];
+    let run = cube(&[&table as &[&str], &allowed].concat()).await;
+    assert!(run.stdout.contains("does not stop"), "the output says so: {}", run.stdout);
+}
+
+/// The same with a key of its own: the manifest lists another.
+#[tokio::test]
+async fn a_relay_with_another_key_is_caught_either_way() {
+    let gateway = Gateway::behaving(Behaviour::Honest).await;
+    let relay = Gateway::behaving(Behaviour::Relay(gateway.url())).await;
+    for binding in ["tls-exporter", "tls-spki"] {
+        let run = verify(&relay, &["--allow-simulated", world().root_file(), "--binding", binding]).await;
+        assert_eq!((run.code, run.reason().as_str()), (13, "bundle.binding"), "{binding}: {}", run.stdout);
+    }
+}
+
 #[tokio::test]
 async fn a_report_for_another_nonce_is_refused() {
     let run = verify_simulated(Behaviour::OtherNonce).await;

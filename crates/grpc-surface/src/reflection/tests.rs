@@ -50,7 +50,8 @@ fn a_service_that_is_left_keeps_its_own_comments() {
 
 #[test]
 fn methods_are_those_of_the_given_services_alone() {
-    let collects = ["CollectEvidence", "CollectCachedEvidence", "CollectKeyManifest"].map(|name| format!("/{EVIDENCE}/{name}"));
+    let collects = ["CollectEvidence", "CollectCachedEvidence", "CollectKeyManifest"]
+        .map(|name| format!("/{EVIDENCE}/{name}"));
     assert_eq!(methods_of(&[EVIDENCE]), collects.into_iter().collect());
     assert!(methods_of(&["cube.elsewhere.v1.Nothing"]).is_empty());
 }

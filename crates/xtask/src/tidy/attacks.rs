@@ -12,6 +12,7 @@ const GIVEN_BY: &[&str] = &[
     "crates/health-token/src/verify.rs",
     "docs/spec/verdict.md",
     "docs/spec/bundle.md",
+    "crates/cube-cli/src/verdict.rs",
 ];
 
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {
