@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::State,
-    response::Response as HttpResponse,
+    response::{IntoResponse, Response as HttpResponse},
     routing::{any, get},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -147,11 +147,13 @@ fn unsupported(code: Code, message: &str) -> Status {
 }
 
 /// The paths, as told of.
-pub(crate) const PATHS: &[&str] = &[REPORT, CACHED, GONE];
+pub(crate) const PATHS: &[&str] = &[REPORT, CACHED, GONE, SCHEMA, OPEN_API];
 const REPORT: &str = "/attestation/report";
 const CACHED: &str = "/.well-known/cube-attestation";
 /// Cube AI's.
 const GONE: &str = "/attestation";
+const SCHEMA: &str = "/attestation/bundle.schema.json";
+const OPEN_API: &str = "/openapi.json";
 
 /// `GET /attestation/report`.
 pub(crate) fn router(attestation: Attestation) -> Router {
@@ -159,6 +161,13 @@ pub(crate) fn router(attestation: Attestation) -> Router {
         .route(REPORT, get(report))
         .route(CACHED, get(cached))
         .route(GONE, any(async || gone()))
+        .route(
+            SCHEMA,
+            get(async || {
+                described("application/schema+json", include_str!("../../docs/spec/bundle.schema.json"))
+            }),
+        )
+        .route(OPEN_API, get(async || described("application/json", include_str!("../../docs/openapi.json"))))
         .with_state(attestation)
 }
 
@@ -177,6 +186,11 @@ async fn cached(State(attestation): State<Attestation>, request: Parts) -> Resul
     headers.insert(header::AGE, HeaderValue::from(age_seconds));
     headers.insert("cube-evidence", HeaderValue::from_static("cached"));
     Ok(response)
+}
+
+/// What stands in the repository, too.
+fn described(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=3600")], text)
 }
 
 fn gone() -> ApiError {

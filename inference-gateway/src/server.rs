@@ -119,10 +119,14 @@ pub fn scope() -> Scope {
 /// Cube's own services here.
 const SERVICES: [&str; 3] = [INFERENCE, MODELS, ATTESTATION];
 
+/// Those that are no gRPC, as routes.
+pub fn http_paths() -> Vec<&'static str> {
+    [openai::PATHS, evidence::PATHS].concat()
+}
+
 /// The paths that are told of by name; every other one is `unmatched`.
 pub fn paths() -> Routes {
-    let http = [openai::PATHS, evidence::PATHS].concat();
-    Routes::new(&http, &[SERVICES.as_slice(), EVERYWHERE.as_slice()].concat())
+    Routes::new(&http_paths(), &[SERVICES.as_slice(), EVERYWHERE.as_slice()].concat())
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

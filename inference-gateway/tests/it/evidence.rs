@@ -1,7 +1,14 @@
 //! Evidence, bound to the connection that asks for it.
 
-use proto::attestation::v1::{
-    Binding, GetEvidenceRequest, GetKeyManifestRequest, attestation_service_client::AttestationServiceClient,
+use std::collections::BTreeSet;
+
+use inference_gateway::server;
+use proto::{
+    attestation::v1::{
+        Binding, GetEvidenceRequest, GetKeyManifestRequest,
+        attestation_service_client::AttestationServiceClient,
+    },
+    reason::Reason,
 };
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -63,6 +70,35 @@ async fn what_is_fresh_for_nobody_says_so_and_may_be_kept() {
     }
     let answer = http.get(&format!("/.well-known/cube-attestation?nonce={NONCE}")).await;
     assert_eq!((answer.status, answer.code().as_str()), (400, "UNKNOWN_PARAMETER"));
+}
+
+/// The document names what is served and nothing else, and no reason that is not given there.
+#[tokio::test]
+async fn what_is_served_is_described() {
+    let world = World::open().await;
+    let mut http = Http::h1(&world).await;
+    let document = http.get("/openapi.json").await.json();
+    let paths = document["paths"].as_object().unwrap();
+    let described: BTreeSet<_> = paths.keys().cloned().collect();
+    let served = server::http_paths().into_iter().map(|path| path.replace("{*", "{"));
+    assert_eq!(described, served.collect());
+    for (path, item) in paths {
+        for (status, answer) in
+            item.as_object().unwrap().values().flat_map(|one| one["responses"].as_object().unwrap())
+        {
+            let status: u16 = status.parse().unwrap();
+            let text = answer["description"].as_str().unwrap();
+            for word in
+                text.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|word| word.contains('_'))
+            {
+                let reason = Reason::named(word).unwrap_or_else(|| panic!("{path}: no reason {word}"));
+                assert!(reason.http.contains(&status), "{path}: {word} with {status}");
+            }
+        }
+    }
+    let schema = http.get("/attestation/bundle.schema.json").await;
+    assert_eq!(schema.headers["content-type"], "application/schema+json");
+    assert_eq!(schema.json()["title"], "Cube evidence bundle, version 1");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod arbitrary;
 mod bits;
+mod bundle_schema;
 mod bundles;
 mod endorsement;
 mod forged;
