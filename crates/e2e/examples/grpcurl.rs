@@ -2,11 +2,7 @@
 //!
 //! Arguments: the newest grpcurl, and an old one that asks reflection v1alpha alone. Each case is one line
 //! of JSON on stdout. grpcurl is given the CA that `cube trust` vouches for, as the documents say.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a driver fails by panicking, and talks on stdout"
-)]
+#![expect(clippy::unwrap_used, reason = "a driver fails by panicking")]
 
 #[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../tests/it/rig.rs"]
@@ -20,9 +16,12 @@ use std::{
 };
 
 use dev_stack::Service;
+use e2e::conformance::Run;
 use serde_json::{Deserializer, Value, json};
 
 use crate::rig::{Rig, program};
+
+const RUN: Run = Run("grpcurl");
 
 const SERVICES: [&str; 6] = [
     "cube.attestation.v1.AttestationService",
@@ -56,20 +55,20 @@ async fn main() {
 /// While the gate is open.
 fn serving(newest: &Grpcurl, old: &Grpcurl) {
     for (grpcurl, version) in [(newest, "v1"), (old, "v1alpha")] {
-        case(&format!("list-{version}"), lists(grpcurl));
-        case(&format!("describe-service-{version}"), describes_a_service(grpcurl));
-        case(&format!("describe-message-{version}"), describes_a_message(grpcurl));
+        RUN.case(&format!("list-{version}"), lists(grpcurl));
+        RUN.case(&format!("describe-service-{version}"), describes_a_service(grpcurl));
+        RUN.case(&format!("describe-message-{version}"), describes_a_message(grpcurl));
     }
-    case("unary", models(newest));
-    case("unary-chat", whole_answer(newest));
-    case("stream", events(newest));
-    case("evidence", evidence(newest));
-    case("refused-by-field", bad_request(newest));
-    case("inner-service-is-not-there", inner_service(newest));
+    RUN.case("unary", models(newest));
+    RUN.case("unary-chat", whole_answer(newest));
+    RUN.case("stream", events(newest));
+    RUN.case("evidence", evidence(newest));
+    RUN.case("refused-by-field", bad_request(newest));
+    RUN.case("inner-service-is-not-there", inner_service(newest));
     for name in SERVICES.into_iter().chain([""]) {
-        case(&format!("health-{}", if name.is_empty() { "all" } else { name }), health(newest, name));
+        RUN.case(&format!("health-{}", if name.is_empty() { "all" } else { name }), health(newest, name));
     }
-    case("unknown-ca-is-refused", stranger(&Grpcurl { ca: None, ..newest.clone() }));
+    RUN.case("unknown-ca-is-refused", stranger(&Grpcurl { ca: None, ..newest.clone() }));
 }
 
 /// attestation-svc dies, the door shuts; it comes back, and so does the service, under a new CA.
@@ -81,38 +80,29 @@ fn lapse(rig: &mut Rig, grpcurl: &Grpcurl) {
     let before = next();
     rig.blocking(|rig| rig.stack.kill(Service::Attestation)).unwrap();
     rig.wait_for(Service::Gateway, "lapsed");
-    case("health-watch-tells-the-lapse", watched(before, rig.blocking(|_| next())));
+    RUN.case("health-watch-tells-the-lapse", watched(before, rig.blocking(|_| next())));
     rig.blocking(|_| end(&mut watch));
 
     let described = grpcurl.clone();
     rig.blocking(|_| {
-        case("refused-while-lapsed-unary", lapsed(&described.offline(&files.cube, "{}", LIST_MODELS)));
-        case("refused-while-lapsed-stream", lapsed(&described.offline(&files.cube, CHAT, STREAM_CHAT)));
-        case("refused-while-lapsed-list", unlisted(&described.run(&["list"])));
+        RUN.case("refused-while-lapsed-unary", lapsed(&described.offline(&files.cube, "{}", LIST_MODELS)));
+        RUN.case("refused-while-lapsed-stream", lapsed(&described.offline(&files.cube, CHAT, STREAM_CHAT)));
+        RUN.case("refused-while-lapsed-list", unlisted(&described.run(&["list"])));
         let health = described.offline(&files.health, "{}", "grpc.health.v1.Health/Check");
-        case("health-while-lapsed", says(&health, "NOT_SERVING"));
+        RUN.case("health-while-lapsed", says(&health, "NOT_SERVING"));
     });
 
     rig.stack.start(Service::Attestation).unwrap();
     for service in [Service::Gateway, Service::Adapter] {
         rig.wait_for(service, "lease is live");
     }
-    rig.blocking(|_| case("former-ca-is-refused-after-a-restart", stranger(grpcurl)));
+    rig.blocking(|_| RUN.case("former-ca-is-refused-after-a-restart", stranger(grpcurl)));
     let renewed = Grpcurl { ca: Some(rig.trusted_ca()), ..grpcurl.clone() };
     rig.blocking(|_| {
-        case("serving-again-unary", models(&renewed));
-        case("serving-again-stream", events(&renewed));
-        case("serving-again-health", health(&renewed, ""));
+        RUN.case("serving-again-unary", models(&renewed));
+        RUN.case("serving-again-stream", events(&renewed));
+        RUN.case("serving-again-health", health(&renewed, ""));
     });
-}
-
-/// Tells xtask of one case.
-fn case(id: &str, outcome: Result<(), String>) {
-    let (result, why) = match outcome {
-        Ok(()) => ("pass", String::new()),
-        Err(why) => ("fail", why),
-    };
-    println!("{}", json!({ "id": format!("real:grpcurl/{id}"), "result": result, "why": why }));
 }
 
 /// One grpcurl, the CA that it trusts, and the gateway.

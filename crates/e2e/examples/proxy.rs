@@ -2,11 +2,7 @@
 //!
 //! Argument: a Python with the client. The stack is real processes on simulated hardware; the client knows nothing of Cube.
 //! Each case is one line of JSON on stdout.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a driver fails by panicking, and talks on stdout"
-)]
+#![expect(clippy::unwrap_used, reason = "a driver fails by panicking")]
 
 #[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../tests/it/rig.rs"]
@@ -20,10 +16,14 @@ use std::{
 };
 
 use dev_stack::Service;
-use e2e::fake_backend::{Script, Step};
-use serde_json::json;
+use e2e::{
+    conformance::Run,
+    fake_backend::{Script, Step},
+};
 
 use crate::rig::{Rig, program};
+
+const RUN: Run = Run("proxy");
 
 const SCRIPT: &str = include_str!("proxy.py");
 
@@ -34,13 +34,13 @@ async fn main() {
     let proxy = rig.blocking(|rig| Proxy::start(rig));
     let client = Client { python, told: proxy.told.clone() };
     rig.blocking(|_| {
-        case("models", same(&client.run("models", &[]), "fake"));
-        case("whole", same(&client.run("whole", &[]), "Hello from the fake."));
-        case("stream", same(&client.run("stream", &[]), "Hello from the fake."));
+        RUN.case("models", same(&client.run("models", &[]), "fake"));
+        RUN.case("whole", same(&client.run("whole", &[]), "Hello from the fake."));
+        RUN.case("stream", same(&client.run("stream", &[]), "Hello from the fake."));
         let other = [("OPENAI_API_KEY", "cube-another")];
-        case("another-key-is-refused", same(&client.run("refused", &other), "401 PROXY_KEY_REQUIRED"));
-        case("another-user-has-no-key", another_user(&proxy));
-        case("a-web-page-is-refused", web_page(&client));
+        RUN.case("another-key-is-refused", same(&client.run("refused", &other), "401 PROXY_KEY_REQUIRED"));
+        RUN.case("another-user-has-no-key", another_user(&proxy));
+        RUN.case("a-web-page-is-refused", web_page(&client));
     });
     lapse(&mut rig, &client);
     rig.blocking(|rig| after_a_restart(rig, &client));
@@ -55,13 +55,13 @@ fn lapse(rig: &mut Rig, client: &Client) {
     let last = rig.blocking(|_| lines.next()).unwrap().unwrap();
     child.wait().unwrap();
     let raised = first == "first" && last.starts_with("raised");
-    case(
+    RUN.case(
         "a-lapse-in-mid-stream-raises",
         if raised { Ok(()) } else { Err(format!("{first:?}, then {last:?}")) },
     );
     let seen = rig.blocking(|_| client.run("refused", &[]));
     let refused = seen.starts_with("503") || seen.starts_with("502");
-    case("after-the-lapse-nothing-is-served", if refused { Ok(()) } else { Err(seen) });
+    RUN.case("after-the-lapse-nothing-is-served", if refused { Ok(()) } else { Err(seen) });
 }
 
 /// New CA, new key manifest, new certificate: the proxy verifies them, and the client notices nothing.
@@ -70,7 +70,7 @@ fn after_a_restart(rig: &mut Rig, client: &Client) {
     for service in [Service::Gateway, Service::Adapter] {
         rig.stack.wait_for(service, "lease is live", rig::PATIENCE).unwrap();
     }
-    case("serving-again-without-a-restart", same(&client.run("models", &[]), "fake"));
+    RUN.case("serving-again-without-a-restart", same(&client.run("models", &[]), "fake"));
 }
 
 /// The running proxy.
@@ -166,13 +166,4 @@ fn web_page(client: &Client) -> Result<(), String> {
 
 fn same(seen: &str, expected: &str) -> Result<(), String> {
     if seen == expected { Ok(()) } else { Err(format!("saw {seen:?}, expected {expected:?}")) }
-}
-
-/// Tells xtask of one case.
-fn case(id: &str, outcome: Result<(), String>) {
-    let (result, why) = match outcome {
-        Ok(()) => ("pass", String::new()),
-        Err(why) => ("fail", why),
-    };
-    println!("{}", json!({ "id": format!("real:proxy/{id}"), "result": result, "why": why }));
 }

@@ -2,11 +2,7 @@
 //!
 //! Its shell blocks are run as they stand, by curl, openssl and python3, but for two lines: which gateway, and where AMD's
 //! chain comes from, which for simulated hardware is the simulator's. Each case is one line of JSON on stdout.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a driver fails by panicking, and talks on stdout"
-)]
+#![expect(clippy::unwrap_used, reason = "a driver fails by panicking")]
 
 #[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../tests/it/rig.rs"]
@@ -17,10 +13,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::json;
+use e2e::conformance::Run;
 use tempfile::TempDir;
 
 use crate::rig::{Rig, program};
+
+const RUN: Run = Run("verify-docs");
 
 const DOCUMENT: &str = include_str!("../../../docs/verify.md");
 /// Nonces asked for at once, so that some of them share a report.
@@ -31,13 +29,13 @@ async fn main() {
     let mut rig = Rig::serving("openai").await;
     rig.blocking(|rig| {
         let reader = Reader::new(rig);
-        case("as-it-stands", reader.reads("").map(drop));
+        RUN.case("as-it-stands", reader.reads("").map(drop));
         let judged = "cube verify --bundle bundle.json --nonce $nonce --spki $(openssl dgst -sha256 -r leaf.spki | cut -c-64) --policy policy.toml";
-        case("cube-judges-what-was-fetched", reader.judged(judged));
-        case("another-nonce-is-refused", refused(&reader.reads("nonce=$(openssl rand -base64 32 | tr '+/' '-_' | tr -d '=')\npython3 parts.py $nonce\n"), "another challenge"));
-        case("another-key-is-refused", refused(&reader.reads("openssl ecparam -name prime256v1 -genkey | openssl pkey -pubout -outform der >leaf.spki\npython3 parts.py $nonce\n"), "another challenge"));
-        case("one-byte-of-the-report-is-refused", refused(&reader.reads("printf 'X' | dd of=signed.bin bs=1 seek=16 conv=notrunc 2>/dev/null\nopenssl dgst -sha384 -verify vcek.pub -signature signature.der signed.bin\n"), ""));
-        case("places-in-a-shared-report", reader.together());
+        RUN.case("cube-judges-what-was-fetched", reader.judged(judged));
+        RUN.case("another-nonce-is-refused", refused(&reader.reads("nonce=$(openssl rand -base64 32 | tr '+/' '-_' | tr -d '=')\npython3 parts.py $nonce\n"), "another challenge"));
+        RUN.case("another-key-is-refused", refused(&reader.reads("openssl ecparam -name prime256v1 -genkey | openssl pkey -pubout -outform der >leaf.spki\npython3 parts.py $nonce\n"), "another challenge"));
+        RUN.case("one-byte-of-the-report-is-refused", refused(&reader.reads("printf 'X' | dd of=signed.bin bs=1 seek=16 conv=notrunc 2>/dev/null\nopenssl dgst -sha384 -verify vcek.pub -signature signature.der signed.bin\n"), ""));
+        RUN.case("places-in-a-shared-report", reader.together());
     });
 }
 
@@ -113,13 +111,4 @@ fn refused(said: &Result<String, String>, why: &str) -> Result<(), String> {
         Err(refusal) if refusal.contains(why) => Ok(()),
         Err(refusal) => Err(refusal.clone()),
     }
-}
-
-/// Tells xtask of one case.
-fn case(id: &str, outcome: Result<(), String>) {
-    let (result, why) = match outcome {
-        Ok(()) => ("pass", String::new()),
-        Err(why) => ("fail", why),
-    };
-    println!("{}", json!({ "id": format!("real:verify-docs/{id}"), "result": result, "why": why }));
 }

@@ -18,7 +18,7 @@ use service_runtime::{Clock, SystemClock};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    case, ensure,
+    RUN, ensure,
     load::{Answered, Seen, short, streams},
     model_server::ModelServer,
     rig::{Rig, program},
@@ -66,12 +66,12 @@ pub(crate) async fn run(rig: &mut Rig, server: &ModelServer) {
             seconds(back.len() / 2),
             seconds(back.len().saturating_sub(1))
         );
-        case(&format!("{}-killed-{DEATHS}-times-serves-again", service.name()), outcome);
+        RUN.case(&format!("{}-killed-{DEATHS}-times-serves-again", service.name()), outcome);
     }
     let records = audit_log(rig);
     let answered = seen.answered.lock().unwrap().clone();
     eprintln!("{} answers and pieces, {} refused or broken", answered.len(), seen.failed());
-    case(
+    RUN.case(
         "nothing-without-a-lease",
         records.as_ref().map_err(Clone::clone).and_then(|records| {
             ensure(answered.len() > outages.len(), || format!("only {} answers", answered.len()))?;
@@ -79,7 +79,7 @@ pub(crate) async fn run(rig: &mut Rig, server: &ModelServer) {
             outages.iter().zip(nexts).try_for_each(|(outage, next)| outage.check(records, &answered, next))
         }),
     );
-    case(
+    RUN.case(
         "audit-chain-is-whole",
         records.and_then(|records| {
             let boots = records.iter().filter(|record| record["event"] == "boot").count();

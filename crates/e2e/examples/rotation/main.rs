@@ -6,9 +6,8 @@
 //! figures go to stderr.
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a driver fails by panicking, and talks on stdout and stderr"
+    reason = "a driver fails by panicking, and talks on stderr"
 )]
 
 #[expect(dead_code, reason = "the tests need more of it")]
@@ -20,11 +19,12 @@ mod load;
 mod model_server;
 mod rotate;
 
-use e2e::fake_backend::FakeBackend;
+use e2e::{conformance::Run, fake_backend::FakeBackend};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use serde_json::json;
 
 use crate::{model_server::ModelServer, rig::Rig};
+
+const RUN: Run = Run("rotation");
 
 #[tokio::main]
 async fn main() {
@@ -36,15 +36,6 @@ async fn main() {
     rig.blocking(|rig| rig.stack.start_all(rig::PATIENCE)).unwrap();
     rotate::run(&mut rig, &server).await;
     deaths::run(&mut rig, &server).await;
-}
-
-/// Tells xtask of one case.
-fn case(id: &str, outcome: Result<(), String>) {
-    let (result, why) = match outcome {
-        Ok(()) => ("pass", String::new()),
-        Err(why) => ("fail", why),
-    };
-    println!("{}", json!({ "id": format!("real:rotation/{id}"), "result": result, "why": why }));
 }
 
 fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {

@@ -13,7 +13,7 @@ use service_runtime::CancellationToken;
 use tokio::time::sleep;
 
 use crate::{
-    case, ensure,
+    RUN, ensure,
     load::{Seen, short, streams},
     model_server::ModelServer,
     rig::{Rig, program},
@@ -35,7 +35,7 @@ pub(crate) async fn run(rig: &mut Rig, server: &ModelServer) {
     let seen = Arc::new(Seen::default());
     streams(rig, STREAMS, EACH, &seen).await;
     let opened = until(|| seen.open.load(Ordering::SeqCst) == 2 * STREAMS || seen.failed() > 0).await;
-    case("1000-streams-are-open", opened.and_then(|()| unbroken(&seen)));
+    RUN.case("1000-streams-are-open", opened.and_then(|()| unbroken(&seen)));
 
     let stop = CancellationToken::new();
     let admin = Admin::of(rig);
@@ -45,7 +45,7 @@ pub(crate) async fn run(rig: &mut Rig, server: &ModelServer) {
             let began = Instant::now();
             let outcome = rotations(&admin, what).await.and_then(|()| unbroken(&seen));
             eprintln!("{ROTATIONS} rotations of {what}: {:.1} s", began.elapsed().as_secs_f64());
-            case(&format!("{what}-{ROTATIONS}-times"), outcome);
+            RUN.case(&format!("{what}-{ROTATIONS}-times"), outcome);
         }
         stop.cancel();
     };
@@ -55,10 +55,10 @@ pub(crate) async fn run(rig: &mut Rig, server: &ModelServer) {
     let whole = seen.whole.load(Ordering::SeqCst);
     let all =
         ensure(whole == 2 * STREAMS, || format!("{whole} of {} streams came to their end", 2 * STREAMS));
-    case("1000-streams-end-well", ended.and(all).and_then(|()| unbroken(&seen)));
+    RUN.case("1000-streams-end-well", ended.and(all).and_then(|()| unbroken(&seen)));
     let asked = seen.requests.load(Ordering::SeqCst);
     eprintln!("{asked} requests meanwhile, {} failures", seen.failed());
-    case(
+    RUN.case(
         "requests-meanwhile",
         ensure(asked >= 3 * ROTATIONS, || format!("only {asked}")).and_then(|()| unbroken(&seen)),
     );
