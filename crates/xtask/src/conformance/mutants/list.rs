@@ -205,7 +205,6 @@ const OTHERS: &[(&str, &str, &str, &str, Suite)] = &[
         "",
         Suite::Attach,
     ),
-    ("silent streams are left", SESSION, "if now >= self.lease.silent_at() {", "if false {", Suite::Attach),
     ("a call needs an own lease", ATTACH, "self.own.check()?;", "", Suite::Attach),
     (
         "a call needs the peer's token",
