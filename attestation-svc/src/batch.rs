@@ -1,7 +1,7 @@
 //! Public challenges, answered together: one report for all that have come by the time it is asked for.
 //!
-//! From one report to the start of the next there is [`ReportLimits::every`], so that no host throttles us on strangers' account, and
-//! never while another public one is made. Each caller gets the place of its own challenge in the report's nonce tree.
+//! One public report is made at a time, and [`ReportLimits::every`] passes between two of them, so that no host throttles
+//! us on strangers' account. Each caller gets the place of its own challenge in the report's nonce tree.
 
 use std::sync::Arc;
 use std::time::Duration;
