@@ -129,6 +129,7 @@ impl Shared {
 }
 
 /// A verified connection.
+#[derive(Debug)]
 struct Live {
     channel: AttestedChannel,
     places: Arc<Semaphore>,
@@ -205,7 +206,7 @@ impl Service<Request<Body>> for AttestedClient {
         Box::pin(async move {
             let (live, place) = shared.place().await?;
             let answer = live.channel.clone().call(request).await?;
-            Ok(answer.map(|body| Placed { body, _place: place }))
+            Ok(answer.map(|body| Placed { body, _place: place, _live: live }))
         })
     }
 }
@@ -215,6 +216,8 @@ impl Service<Request<Body>> for AttestedClient {
 pub struct Placed {
     body: Incoming,
     _place: OwnedSemaphorePermit,
+    /// What is open is verified again, whether or not the client is still there.
+    _live: Arc<Live>,
 }
 
 impl HttpBody for Placed {
