@@ -92,6 +92,19 @@ async fn what_is_not_verified_any_more_is_cut_with_all_that_is_open() {
 }
 
 #[tokio::test]
+async fn what_is_open_is_verified_again_though_its_client_has_gone() {
+    let gateway = Gateway::behaving(Behaviour::Replay(Arc::new(Mutex::new(None)))).await;
+    let mut client = client(&gateway);
+    let mut open = client.call(get("/v1/endless")).await.unwrap().into_body();
+    open.frame().await.unwrap().unwrap();
+    drop(client);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_mins(10)).await;
+    tokio::time::resume();
+    assert!(open.frame().await.unwrap().is_err());
+}
+
+#[tokio::test]
 async fn nothing_is_sent_where_nothing_is_verified() {
     let gateway = Gateway::behaving(Behaviour::OtherKeyListed).await;
     let refused = client(&gateway).call(get("/v1/echo")).await.unwrap_err();
