@@ -26,6 +26,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tonic::{Code, Request, Response, Status};
+use tracing::Instrument;
 
 use crate::{
     incoming::{deadline, defect, permit, tls},
@@ -88,11 +89,18 @@ impl Attestation {
         asked: GetEvidenceRequest,
         deadline: Option<Instant>,
     ) -> Result<Bytes, Status> {
-        let permit: &ServingPermit = permit(extensions)?;
-        let request = bound_to_connection(extensions, asked)?;
+        let permit: ServingPermit = permit(extensions)?.clone();
+        let challenge = bound_to_connection(extensions, asked)?;
         let places = extensions.get::<Places>().ok_or_else(|| defect("a connection without places"))?;
-        let _place = places.0.try_acquire().map_err(|_| crowded())?;
-        self.in_time(deadline, self.evidence.collect(permit, request)).await
+        let place = Arc::clone(&places.0).try_acquire_owned().map_err(|_| crowded())?;
+        let this = self.clone();
+        // Who leaves, or gives up early, has asked all the same: its place is taken until there is an answer.
+        let collecting = async move {
+            let _place = place;
+            this.in_time(None, this.evidence.collect(&permit, challenge)).await
+        };
+        let collecting = tokio::spawn(collecting.in_current_span());
+        self.in_time(deadline, async { collecting.await.map_err(|_| late())? }).await
     }
 
     async fn in_time<T>(

@@ -1,6 +1,6 @@
 //! Evidence, bound to the connection that asks for it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use inference_gateway::server;
 use proto::{
@@ -137,6 +137,27 @@ async fn one_connection_waits_for_so_many_reports_and_leaves_room_for_others() {
     served.unwrap();
     assert!(waiting.join_all().await.iter().all(Result::is_ok));
     client.get_evidence(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn giving_up_early_makes_no_room_for_more() {
+    let world = World::open().await;
+    let held = world.fake.device.lock().await;
+    let grpc = Grpc::new(&world).await;
+    let ask = async |timeout: Duration| {
+        let message = GetEvidenceRequest { nonce: nonce().into(), binding: Binding::TlsSpki.into() };
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(timeout);
+        AttestationServiceClient::new(grpc.channel.clone()).get_evidence(request).await
+    };
+    for _ in 0..64 {
+        assert_eq!(ask(Duration::from_millis(1)).await.unwrap_err().code(), Code::DeadlineExceeded);
+    }
+    let status = ask(Duration::from_millis(1)).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "EVIDENCE_UNAVAILABLE"));
+    drop(held);
+    // As soon as the first is answered, there is room.
+    while ask(Duration::from_secs(5)).await.is_err() {}
 }
 
 #[tokio::test]
