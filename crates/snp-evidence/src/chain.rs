@@ -21,7 +21,9 @@ pub(crate) struct Chain {
     pub(crate) facts: Result<VekFacts, VekError>,
 }
 
-/// Which certificate has the wrong form.
+const ISSUER: &str = "ASK or ASVK";
+
+/// Which certificate has the wrong form or no signature.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{which}: {error}")]
 pub(crate) struct ChainError {
@@ -32,8 +34,7 @@ pub(crate) struct ChainError {
 impl Chain {
     /// From the DER of the pinned ARK, of the pinned ASK or the ASVK that came along, and of the VEK.
     pub(crate) fn parse([ark, issuer, vek]: [&[u8]; 3]) -> Result<Self, ChainError> {
-        let parse = |which, der| Certificate::parse(der).map_err(|error| ChainError { which, error });
-        let (ark, issuer) = (parse("ARK", ark)?, parse("ASK or ASVK", issuer)?);
+        let (ark, issuer) = (parse("ARK", ark)?, parse(ISSUER, issuer)?);
         let vek = parse("VEK", vek)?;
         Ok(Self { facts: VekFacts::of(&vek), ark, issuer, vek })
     }
@@ -55,7 +56,7 @@ impl Chain {
             || !self.issuer.names_issuer(&self.ark)
             || !self.issuer.is_ca()
         {
-            Some("ASK or ASVK")
+            Some(ISSUER)
         } else if !named(&self.vek, vek)
             || !self.vek.names_issuer(&self.issuer)
             || !self.vek.is_of_issuers_organisation()
@@ -69,7 +70,7 @@ impl Chain {
 
     /// The first certificate that is not valid at `now`, with its dates.
     pub(crate) fn out_of_date(&self, now: UnixTime) -> Option<String> {
-        let all = [("VEK", &self.vek), ("ASK or ASVK", &self.issuer), ("ARK", &self.ark)];
+        let all = [("VEK", &self.vek), (ISSUER, &self.issuer), ("ARK", &self.ark)];
         let (which, certificate) = all.into_iter().find(|(_, certificate)| !certificate.is_valid_at(now))?;
         Some(format!("{which} valid from {}", certificate.validity()))
     }
@@ -78,18 +79,25 @@ impl Chain {
         [&self.ark, &self.issuer, &self.vek].map(Certificate::der)
     }
 
-    /// The first certificate that its issuer did not sign.
-    pub(crate) fn unsigned(&self) -> Option<&'static str> {
-        if !self.ark.is_signed_by(&self.ark) {
-            Some("ARK")
-        } else if !self.issuer.is_signed_by(&self.ark) {
-            Some("ASK or ASVK")
-        } else if !self.vek.is_signed_by(&self.issuer) {
-            Some("VEK")
-        } else {
-            None
-        }
+    /// Each is signed by its issuer.
+    pub(crate) fn check_signatures(&self) -> Result<(), ChainError> {
+        check_signatures(&self.ark, &self.issuer, self.vek.der())
     }
+}
+
+/// As [`Chain::check_signatures`], of what may be no chain: of the VEK nothing but its signature is read.
+pub(crate) fn check_raw_signatures([ark, issuer, vek]: [&[u8]; 3]) -> Result<(), ChainError> {
+    check_signatures(&parse("ARK", ark)?, &parse(ISSUER, issuer)?, vek)
+}
+
+fn check_signatures(ark: &Certificate, issuer: &Certificate, vek: &[u8]) -> Result<(), ChainError> {
+    let all = [("ARK", ark, ark.der()), (ISSUER, ark, issuer.der()), ("VEK", issuer, vek)];
+    all.into_iter()
+        .try_for_each(|(which, by, der)| by.check_signed(der).map_err(|error| ChainError { which, error }))
+}
+
+fn parse(which: &'static str, der: &[u8]) -> Result<Certificate, ChainError> {
+    Certificate::parse(der).map_err(|error| ChainError { which, error })
 }
 
 /// What is wrong with the CA certificates that came along: the first that is not the pinned one, or an ASK in the

@@ -110,8 +110,7 @@ impl TrustRoots {
         if let Some(out) = chain.out_of_date(now) {
             return Err(Unfit(format!("{out}, not at {now}")));
         }
-        let signed = self.memory.vouch(&chain, || chain.unsigned().map_or(Ok(()), Err));
-        signed.map_err(|which| Unfit(format!("{which} is not signed by its issuer")))?;
+        self.memory.vouch(&chain, || chain.check_signatures()).map_err(unfit)?;
         is_for(id, &chain)
     }
 
@@ -128,9 +127,7 @@ impl TrustRoots {
         if !list.names_issuer(&ark) {
             return Err(Unfit(format!("a list of {}, not of the ARK of {product}", list.issuer_name())));
         }
-        if !list.is_signed_by(&ark) {
-            return Err(Unfit(format!("not signed by the ARK of {product}")));
-        }
+        ark.check_signed(der).map_err(|_| Unfit(format!("not signed by the ARK of {product}")))?;
         Ok(ListDates { this_update: list.this_update, next_update: list.next_update })
     }
 

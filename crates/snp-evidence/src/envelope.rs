@@ -22,6 +22,8 @@ pub(crate) enum FormError {
     Malformed(&'static str),
     #[error("its outer structure is not DER, or bytes trail")]
     Envelope,
+    #[error("not signed by its issuer")]
+    Unsigned,
     #[error("inner and outer signature algorithm differ")]
     AlgorithmsDiffer,
     #[error("signature algorithm is not RSASSA-PSS with SHA-384, MGF1-SHA-384 and salt 48")]
@@ -41,17 +43,17 @@ pub(crate) enum FormError {
 pub(crate) struct Signed<'a> {
     pub(crate) message: &'a [u8],
     pub(crate) signature: &'a [u8],
-    /// Content of the AlgorithmIdentifier between them.
-    algorithm: &'a [u8],
 }
 
 impl<'a> Signed<'a> {
-    /// Takes the SEQUENCE of signed part, algorithm and signature apart, if it is nothing else.
+    /// Takes the SEQUENCE of signed part, algorithm and signature apart, if it is nothing else and the algorithm is AMD's.
     pub(crate) fn read(der: &'a [u8]) -> Result<Self, FormError> {
-        Self::parts(der).ok_or(FormError::Envelope)
+        let (algorithm, signed) = Self::parts(der).ok_or(FormError::Envelope)?;
+        if is_amds(algorithm) { Ok(signed) } else { Err(FormError::Algorithm) }
     }
 
-    fn parts(der: &'a [u8]) -> Option<Self> {
+    /// With the content of the AlgorithmIdentifier.
+    fn parts(der: &'a [u8]) -> Option<(&'a [u8], Self)> {
         let (outer, []) = element(SEQUENCE, der)? else { return None };
         let (message, rest) = element(SEQUENCE, outer.content)?;
         let (algorithm, rest) = element(SEQUENCE, rest)?;
@@ -59,7 +61,7 @@ impl<'a> Signed<'a> {
         let (0, signature) = signature.content.split_first().map(|(unused, bits)| (*unused, bits))? else {
             return None;
         };
-        Some(Self { message: message.whole, signature, algorithm: algorithm.content })
+        Some((algorithm.content, Self { message: message.whole, signature }))
     }
 
     /// The ids of the signed part's extensions are what they have to be.
@@ -67,24 +69,23 @@ impl<'a> Signed<'a> {
         ids_are_tagged(self.message).ok_or(FormError::ExtensionId)
     }
 
-    /// The signed part's statement of the algorithm, `inner`, is that of the outer form, and both are AMD's.
+    /// The signed part's statement of the algorithm, `inner`, is that of the outer form.
     pub(crate) fn check_algorithm(
-        &self,
         inner: &AlgorithmIdentifier<'_>,
         outer: &AlgorithmIdentifier<'_>,
     ) -> Result<(), FormError> {
-        if inner != outer {
-            return Err(FormError::AlgorithmsDiffer);
-        }
-        // Byte by byte: the library reads an object identifier whatever its tag.
-        let parameters = self.algorithm.strip_prefix(RSASSA_PSS).and_then(|rest| element(SEQUENCE, rest));
-        let tail = match parameters {
-            Some((parameters, [])) => parameters.content.strip_prefix(PSS_SHA384),
-            Some(_) | None => None,
-        };
-        let known = tail.is_some_and(|tail| tail.is_empty() || tail == PSS_TRAILER);
-        if known { Ok(()) } else { Err(FormError::Algorithm) }
+        if inner == outer { Ok(()) } else { Err(FormError::AlgorithmsDiffer) }
     }
+}
+
+/// Byte by byte: the library reads an object identifier whatever its tag.
+fn is_amds(algorithm: &[u8]) -> bool {
+    let parameters = algorithm.strip_prefix(RSASSA_PSS).and_then(|rest| element(SEQUENCE, rest));
+    let tail = match parameters {
+        Some((parameters, [])) => parameters.content.strip_prefix(PSS_SHA384),
+        Some(_) | None => None,
+    };
+    tail.is_some_and(|tail| tail.is_empty() || tail == PSS_TRAILER)
 }
 
 /// In the extensions that end a signed part, [3] of certificates and [0] of lists, each id is tagged as one. The library
@@ -159,8 +160,9 @@ mod tests {
 
     #[test]
     fn the_signed_bytes_are_taken_as_they_stand() {
-        let signed = Signed::read(SMALL).unwrap();
+        let (algorithm, signed) = Signed::parts(SMALL).unwrap();
         assert_eq!((signed.message, signed.signature), (&b"\x30\x01\x01"[..], &b"\x0A\x0B"[..]));
+        assert_eq!((algorithm, Signed::read(SMALL).map(drop)), (&b""[..], Err(FormError::Algorithm)));
     }
 
     #[test]

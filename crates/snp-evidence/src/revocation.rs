@@ -22,7 +22,6 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct RevocationList<'a> {
     x509: CertificateRevocationList<'a>,
-    signed: Signed<'a>,
     pub(crate) this_update: UnixTime,
     pub(crate) next_update: UnixTime,
 }
@@ -35,7 +34,7 @@ impl<'a> RevocationList<'a> {
         if x509.version() != Some(X509Version::V2) {
             return Err(FormError::Malformed("an X.509 v2 revocation list"));
         }
-        signed.check_algorithm(&x509.tbs_cert_list.signature, &x509.signature_algorithm)?;
+        Signed::check_algorithm(&x509.tbs_cert_list.signature, &x509.signature_algorithm)?;
         // A list that names only changes, or covers only some certificates, proves nothing about the others.
         let partial = [OID_X509_EXT_DELTA_CRL_INDICATOR, OID_X509_EXT_ISSUER_DISTRIBUTION_POINT];
         if x509.extensions().iter().any(|extension| partial.contains(&extension.oid)) {
@@ -46,7 +45,7 @@ impl<'a> RevocationList<'a> {
         x509.iter_revoked_certificates().try_for_each(|entry| check_extensions(entry.extensions(), &[]))?;
         let next = x509.next_update().ok_or(FormError::Malformed("a revocation list with nextUpdate"))?;
         let this_update = UnixTime(x509.last_update().timestamp());
-        Ok(Self { signed, this_update, next_update: UnixTime(next.timestamp()), x509 })
+        Ok(Self { this_update, next_update: UnixTime(next.timestamp()), x509 })
     }
 
     /// Whether `issuer` may sign lists and this one names it, byte for byte.
@@ -58,10 +57,6 @@ impl<'a> RevocationList<'a> {
     pub(crate) fn issuer_name(&self) -> &str {
         let name = self.x509.issuer().iter_common_name().next();
         name.and_then(|name| name.as_str().ok()).unwrap_or("nobody")
-    }
-
-    pub(crate) fn is_signed_by(&self, issuer: &Certificate) -> bool {
-        issuer.verifies(&self.signed)
     }
 
     pub(crate) fn revokes(&self, serial: &BigUint) -> bool {

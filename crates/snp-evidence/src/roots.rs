@@ -223,7 +223,7 @@ mod tests {
         let policy = Policy::parse(policy).unwrap();
         let reason =
             |roots: &TrustRoots| examine(&evidence, roots, &policy, UnixTime(0)).unwrap_err().reason();
-        assert_eq!(reason(&TrustRoots::amd()), "chain.form");
+        assert_eq!(reason(&TrustRoots::amd()), "chain.signatures");
         for spoil in [|pins: &mut Pins| pins.ark = [0; 32], |pins: &mut Pins| pins.ask = [0; 32]] {
             let mut roots = TrustRoots::amd();
             roots.sets.iter_mut().for_each(|set| spoil(&mut set.pins));

@@ -10,6 +10,7 @@ mod grpcurl;
 mod isolation;
 mod mutants;
 mod snp_peers;
+mod verifiers;
 
 use std::{
     collections::BTreeSet,
@@ -88,6 +89,7 @@ pub(crate) fn run_named(name: &str, seconds: u64) -> Result<()> {
         (Some(driver), _) => collect(name, driver()?)?,
         (None, Some(examples)) => examples.iter().map(by_example).collect::<Result<Vec<_>>>()?.concat(),
         (None, None) if name == snp_peers::NAME => snp_peers::run()?,
+        (None, None) if name == verifiers::NAME => verifiers::run()?,
         (None, None) => bail!("no conformance run {name:?}; there is: {}", known().join(", ")),
     };
     match name {
@@ -102,7 +104,11 @@ pub(crate) fn run_named(name: &str, seconds: u64) -> Result<()> {
 /// Every run.
 pub(crate) fn known() -> Vec<&'static str> {
     let of_the_verifiers = OF_THE_VERIFIERS.iter().map(|(name, _)| *name);
-    RUNS.iter().map(|(name, _)| *name).chain(of_the_verifiers).chain([snp_peers::NAME]).collect()
+    RUNS.iter()
+        .map(|(name, _)| *name)
+        .chain(of_the_verifiers)
+        .chain([snp_peers::NAME, verifiers::NAME])
+        .collect()
 }
 
 #[derive(Deserialize)]

@@ -33,7 +33,9 @@ pub(crate) struct Subject<'a> {
     pub(crate) report: Result<Report, StructureError>,
     /// `None` for a processor that we do not know.
     pub(crate) product: Result<Option<Product>, Unjudged>,
-    /// Or the check that told what is missing for it.
+    /// DER of ARK, ASK or ASVK, and VEK; or the check that told what is missing for them.
+    pub(crate) ders: Result<[&'a [u8]; 3], Unjudged>,
+    /// What they say.
     pub(crate) chain: Result<Result<Arc<Chain>, ChainError>, Unjudged>,
     /// `None` where the policy asks for no list, or none came along.
     pub(crate) list: Option<Result<RevocationList<'a>, FormError>>,
@@ -70,9 +72,10 @@ impl<'a> Subject<'a> {
     ) -> Self {
         let report = Report::parse(&evidence.report);
         let product = product_of(&report, evidence);
-        let chain = known(product).and_then(|product| chain_of(evidence, roots, product));
+        let ders = known(product).and_then(|product| ders_of(evidence, roots, product));
+        let chain = ders.map(|ders| roots.memory.chain(ders));
         let list = list_of(evidence, policy);
-        Self { evidence, roots, policy, expected, now, report, product, chain, list, bundle: None }
+        Self { evidence, roots, policy, expected, now, report, product, ders, chain, list, bundle: None }
     }
 
     pub(crate) fn with_bundle(self, part: BundlePart<'a>) -> Self {
@@ -158,18 +161,18 @@ fn vek_of(evidence: &Evidence) -> Result<&Vek, Unjudged> {
     evidence.endorsements.vek.as_ref().ok_or(Unjudged("collateral.vek"))
 }
 
-fn chain_of(
-    evidence: &Evidence,
-    roots: &TrustRoots,
+fn ders_of<'a>(
+    evidence: &'a Evidence,
+    roots: &'a TrustRoots,
     product: Product,
-) -> Result<Result<Arc<Chain>, ChainError>, Unjudged> {
+) -> Result<[&'a [u8]; 3], Unjudged> {
     let set = roots.of(product).ok_or(Unjudged("chain.pinned_root"))?;
     let vek = vek_of(evidence)?;
     let issuer = match vek {
         Vek::Vcek(_) => &set.ask,
         Vek::Vlek(_) => evidence.endorsements.asvk.as_ref().ok_or(Unjudged("collateral.asvk"))?,
     };
-    Ok(roots.memory.chain([set.ark.as_slice(), issuer, vek.der()]))
+    Ok([set.ark.as_slice(), issuer, vek.der()])
 }
 
 /// A list that the policy does not ask for costs nothing.

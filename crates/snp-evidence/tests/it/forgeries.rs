@@ -85,9 +85,11 @@ const CERTIFICATES: &[Forgery] = &[
         by_vlek(c);
         c.evidence = |e| e.endorsements.asvk = None;
     }),
-    ("chain.form", Malformed, |c| c.evidence = |e| edit_vek(e, |der| der.push(0))),
+    ("chain.signatures", Untrusted, |c| c.evidence = |e| edit_vek(e, |der| der.push(0))),
     // The salt length, 48, of the outer signature algorithm.
-    ("chain.form", Malformed, |c| c.evidence = |e| edit_vek(e, |der| replace_last(der, SALT_48, SALT_32))),
+    ("chain.signatures", Untrusted, |c| {
+        c.evidence = |e| edit_vek(e, |der| replace_last(der, SALT_48, SALT_32));
+    }),
     ("chain.form", Malformed, |c| reissue(c, |tbs| replace_last(tbs, SALT_48, SALT_32))),
     // The id of an AMD extension, tagged as a BOOLEAN.
     ("chain.form", Malformed, |c| {
@@ -128,7 +130,7 @@ const CERTIFICATES: &[Forgery] = &[
 /// Each of these lists is the ARK's own, but for the one that is damaged.
 const LISTS: &[Forgery] = &[
     ("crl", Unavailable, |c| c.evidence = |e| e.endorsements.crl = None),
-    ("crl.form", Malformed, |c| c.evidence = |e| edit_list(e, |der| der.push(0))),
+    ("crl.signature", Untrusted, |c| c.evidence = |e| edit_list(e, |der| der.push(0))),
     ("crl.form", Malformed, |c| c.evidence = |e| e.endorsements.crl = e.endorsements.ark.clone()),
     // Delta CRL indicator and issuing distribution point in the place of the CRL number.
     ("crl.form", Malformed, |c| {

@@ -54,7 +54,7 @@ fn judge(processor: &SecureProcessor, version: ReportVersion, own: &TrustRoots) 
     // Without CA certificates that give it away: a VLEK's issuer is then missing, a VCEK's is not AMD's.
     evidence.endorsements = Endorsements { vek: evidence.endorsements.vek.take(), ..Endorsements::default() };
     let reason = match processor.signing_key() {
-        SigningKey::Vcek => "chain.names",
+        SigningKey::Vcek => "chain.signatures",
         SigningKey::Vlek => "collateral.asvk",
     };
     assert_eq!(under_amd(&evidence), reason, "{what}");

@@ -155,7 +155,7 @@ fn a_vlek_without_its_issuer_is_unavailable() {
 #[test]
 fn amds_revocation_lists_get_the_verdict_they_deserve() {
     const GOOD: Result<(), (&str, RefusalClass)> = Ok(());
-    const FOREIGN: Result<(), (&str, RefusalClass)> = Err(("crl.issuer", RefusalClass::Untrusted));
+    const FOREIGN: Result<(), (&str, RefusalClass)> = Err(("crl.signature", RefusalClass::Untrusted));
     const STALE: Result<(), (&str, RefusalClass)> = Err(("crl.dates", RefusalClass::Stale));
     let Some(folder) = captured() else { return };
     let (strictly, with_grace) = ("\"require\"", "{ stale_days = 7 }");
