@@ -69,7 +69,7 @@ async fn judged(
     let mint = Mint::generate()?;
     let manifests = Manifests::first(boot_seed, &ca, &mint);
     audit.record(vec![audit::accepted(format, report.measurement(), ca.instance())]).await?;
-    let claims = runtime_claims(config, boot_seed, &report, audit.head().1).to_bytes();
+    let claims = runtime_claims(config, boot_seed, &report, audit.head()).to_bytes();
     // The keys exist; now the processor vouches for exactly these.
     let (manifest, asked) = (&manifests.current().bytes, clock.boot());
     let committed = Committed { manifest, claims: &claims };
@@ -104,7 +104,7 @@ fn runtime_claims(
     config: &Config,
     boot_seed: [u8; 32],
     report: &VerifiedReport,
-    head: Hash,
+    (audit_seq, head): (u64, Hash),
 ) -> RuntimeClaims {
     let debug = report.debug_allowed();
     RuntimeClaims {
@@ -118,5 +118,6 @@ fn runtime_claims(
         measured_config_sha256: B64Url(*config.measured.sha256()),
         policy_sha256: B64Url(config.policy.sha256()),
         audit_head: B64Url(head.0),
+        audit_seq,
     }
 }

@@ -37,7 +37,7 @@ MANIFEST = {
 CLAIMS = {
     "eat_profile": word("urn:uuid:e2805c00-b340-4897-bf4b-ea873e49e3b1"), "bootseed": b64u(32), "oemid": U32,
     "hwmodel": text, "dbgstat": word("enabled", "disabled-permanently"), "swname": text, "swversion": text,
-    "measured_config_sha256": b64u(32), "policy_sha256": b64u(32), "audit_head": b64u(32),
+    "measured_config_sha256": b64u(32), "policy_sha256": b64u(32), "audit_head": b64u(32), "audit_seq": U64,
 }
 
 

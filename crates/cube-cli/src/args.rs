@@ -96,6 +96,10 @@ pub(crate) struct VerifyArgs {
     /// Judge as of this time instead of now.
     #[arg(long, value_name = "RFC3339", value_parser = rfc3339)]
     pub(crate) at: Option<UnixTime>,
+    /// With URL: compare with what the last verdict saw of this gateway, kept in FILE: its audit log may only have grown, and
+    /// its own policy not be one that it had given up. URL has to lead to one CVM.
+    #[arg(long, value_name = "FILE", requires = "policy", conflicts_with_all = ["bundle", "report", "azure"])]
+    pub(crate) remember: Option<PathBuf>,
     /// Print the verdict as JSON.
     #[arg(long, conflicts_with = "summary")]
     pub(crate) json: bool,
@@ -214,6 +218,7 @@ const VERIFY_EXAMPLES: &str = "\
 Examples:
   cube verify https://HOST:8443 --policy policy.toml
   cube verify https://HOST:8443                          what it shows, before you have a policy
+  cube verify https://HOST:8443 --policy policy.toml --remember seen.json
   cube verify https://localhost:8443 --policy policy.toml --allow-simulated root.pem
   cube verify --bundle bundle.json --nonce HEX --exporter HEX --policy policy.toml
   cube verify --report report.bin --certs DIR --policy policy.toml --at 2026-09-01T00:00:00Z

@@ -19,6 +19,7 @@ mod measure;
 mod policy;
 mod protos;
 mod proxy;
+mod remember;
 mod report;
 mod table;
 mod token;

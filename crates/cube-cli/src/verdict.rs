@@ -182,6 +182,17 @@ fn fix_of(error: &ClientError) -> &'static str {
     }
 }
 
+impl Judgement {
+    /// More checks of what was accepted; one that fails refuses.
+    pub(crate) fn add(&mut self, rows: Vec<Row>) {
+        if let Some(failed) = rows.iter().find(|row| row.objects()) {
+            (self.verdict, self.exit) = (Verdict::Refused, Exit::Policy);
+            self.reason = Some(failed.id.clone());
+        }
+        self.checks.extend(rows);
+    }
+}
+
 impl Row {
     /// Whether this check saw for itself that something is wrong.
     pub(crate) fn objects(&self) -> bool {

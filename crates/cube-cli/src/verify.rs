@@ -4,7 +4,7 @@ use std::path::Path;
 
 use snp_evidence::{
     Binder, BindingType, Challenge, Endorsements, Evidence, EvidenceFormat, PUBLIC_LISTENER, Purpose,
-    TrustRoots,
+    TrustRoots, VerifiedBundle,
 };
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     ask::ask,
     azure,
     failure::Failure,
-    fetch, input, table,
+    fetch, input, remember, table,
     verdict::{self, Judgement, Scope},
     yardstick::{Yardstick, says_simulated},
 };
@@ -45,12 +45,17 @@ async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
     match (&args.url, &args.bundle, &args.report) {
         (Some(url), _, _) => {
             let offer = ask(url, &args.server, args.binding, None).await?;
-            Ok(bundle(offer.bundle(), offer.challenge(), Scope::Connection, &yardstick))
+            let (mut judgement, verified) =
+                bundle(offer.bundle(), offer.challenge(), Scope::Connection, &yardstick);
+            if let (Some(file), Some(verified)) = (&args.remember, verified) {
+                judgement.add(remember::compare(file, url, &verified)?);
+            }
+            Ok(judgement)
         }
         (None, Some(file), _) => {
             let bytes = input::file(file)?;
             let challenge = challenge(args.nonce.as_ref(), args.exporter, args.spki, &bytes)?;
-            Ok(bundle(&bytes, &challenge, Scope::Bundle, &yardstick))
+            Ok(bundle(&bytes, &challenge, Scope::Bundle, &yardstick).0)
         }
         (None, None, Some(report)) if args.certs.is_some() || args.fetch.is_some() => {
             examine(report, args, &yardstick).await
@@ -62,12 +67,18 @@ async fn judge(args: &VerifyArgs) -> Result<Judgement, Failure> {
     }
 }
 
-fn bundle(bytes: &[u8], challenge: &Challenge, scope: Scope, with: &Yardstick) -> Judgement {
+/// With the bundle, where every check passed.
+fn bundle(
+    bytes: &[u8],
+    challenge: &Challenge,
+    scope: Scope,
+    with: &Yardstick,
+) -> (Judgement, Option<VerifiedBundle>) {
     let outcome = snp_evidence::appraise(bytes, &with.roots, &with.policy, challenge, with.now);
     let context = with.context(scope, says_simulated(bytes));
     let mut judgement = verdict::of(outcome.as_ref().map(|verified| &**verified.report()), context);
     judgement.spki_only = challenge.binder.kind == BindingType::TlsSpki;
-    judgement
+    (judgement, outcome.ok())
 }
 
 async fn examine(report: &Path, args: &VerifyArgs, with: &Yardstick) -> Result<Judgement, Failure> {

@@ -37,6 +37,8 @@ pub struct RuntimeClaims {
     pub policy_sha256: B64Url<32>,
     /// Hash of the record of this boot's verdict in the audit log (docs/spec/audit.md).
     pub audit_head: B64Url<32>,
+    /// Number of that record: the log only grows, so that a later boot has a higher one.
+    pub audit_seq: u64,
 }
 
 /// EAT debug status.

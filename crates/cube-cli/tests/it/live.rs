@@ -264,3 +264,29 @@ async fn the_library_hands_out_a_channel_only_for_accepted_evidence() {
     let Err(Error::NotTrusted(refusal)) = dial(&lying).await else { panic!("a channel was handed out") };
     assert_eq!(refusal.reason(), "manifest.tls_key");
 }
+
+/// Both gateways are of one boot; the second speaks where the first did, with another log behind it.
+#[tokio::test]
+async fn a_gateway_whose_log_is_another_than_remembered_is_refused() {
+    let gateway = Gateway::behaving(Behaviour::Honest).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("seen.json");
+    let remember = ["--remember", file.to_str().unwrap(), "--allow-simulated", world().root_file()];
+    for row in ["remembered", "remembered.audit_log"] {
+        let run = verify(&gateway, &remember).await;
+        assert_eq!((run.code, run.verdict().as_str()), (0, "simulated"), "{}", run.stdout);
+        assert!(run.stdout.contains(&format!("\"id\": \"{row}\"")), "{}", run.stdout);
+    }
+    let remembered = std::fs::read_to_string(&file).unwrap();
+    let other = remembered.replace("\"audit_seq\": 2", "\"audit_seq\": 3");
+    assert_ne!(other, remembered);
+    std::fs::write(&file, &other).unwrap();
+    let run = verify(&gateway, &remember).await;
+    assert_eq!((run.code, run.reason().as_str()), (11, "remembered.audit_log"), "{}", run.stdout);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), other, "a refusal is not remembered");
+
+    std::fs::write(&file, "{}").unwrap();
+    let run = verify(&gateway, &remember).await;
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("is not what --remember wrote"), "{}", run.stderr);
+}

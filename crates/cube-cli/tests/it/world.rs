@@ -133,6 +133,7 @@ fn claims() -> RuntimeClaims {
         measured_config_sha256: B64Url(HOST_DATA),
         policy_sha256: B64Url([1; 32]),
         audit_head: B64Url([8; 32]),
+        audit_seq: 2,
     }
 }
 

@@ -305,6 +305,7 @@ impl Authority {
             measured_config_sha256: snp_evidence::B64Url(measured),
             policy_sha256: snp_evidence::B64Url(policy),
             audit_head: snp_evidence::B64Url([8; 32]),
+            audit_seq: 2,
         };
         claims.to_bytes()
     }

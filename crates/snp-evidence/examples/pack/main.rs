@@ -7,7 +7,7 @@
 mod flips;
 #[path = "../../tests/it/forgeries.rs"]
 mod forgeries;
-#[expect(dead_code, reason = "shared with the tests")]
+#[expect(dead_code, clippy::print_stdout, reason = "shared with the tests")]
 #[path = "../../tests/it/support.rs"]
 mod support;
 mod valid;
@@ -71,9 +71,10 @@ impl Question {
 
     fn to_json(&self) -> Value {
         let Challenge { purpose, nonce, binder } = &self.challenge;
-        let (format, pem) = match self.roots.is_simulated() {
-            true => ("simulated-amd-sev-snp-report", world::ROOT.root_pem()),
-            false => ("amd-sev-snp-report", String::new()),
+        let (format, pem) = if self.roots.is_simulated() {
+            ("simulated-amd-sev-snp-report", world::ROOT.root_pem())
+        } else {
+            ("amd-sev-snp-report", String::new())
         };
         json!({
             "bundle": B64(self.bundle.clone()),

@@ -78,6 +78,6 @@ fn off(case: &mut Case) {
 }
 
 fn ca_spki(case: &mut Case) {
-    let ca: String = sha256(b"ca").iter().map(|byte| format!("{byte:02x}")).collect();
+    let ca = hex::encode(sha256(b"ca"));
     case.policy("identity = \"require\"", &format!("identity = {{ ca_spki = [\"{ca}\"] }}"));
 }

@@ -188,6 +188,7 @@ fn claims() -> RuntimeClaims {
         measured_config_sha256: B64Url([6; 32]),
         policy_sha256: B64Url([7; 32]),
         audit_head: B64Url([8; 32]),
+        audit_seq: 2,
     }
 }
 
