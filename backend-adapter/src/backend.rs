@@ -12,11 +12,13 @@ use bytes::Bytes;
 use proto::inference::v1::{BackendKind as ModelKind, ChatEvent, ChatSpec, Model};
 use service_runtime::BackendKind;
 
-pub(crate) use refusal::by_status;
+pub(crate) use answer::Counts;
+pub(crate) use refusal::{by_status, in_answer};
 
 use crate::{
     decode::{ndjson::Ndjson, sse::Sse},
     error::BackendError,
+    model_server::Reader,
 };
 use answer::Answer;
 
@@ -110,48 +112,6 @@ impl ChatDecoder {
         Self { frames, answer: Answer::new(request_id, &spec.model, spec::text_bytes(spec)) }
     }
 
-    /// Reads `input`; whether a frame came. The events before an error are in `events` and count.
-    ///
-    /// What follows the end marker is not read.
-    pub(crate) fn feed(
-        &mut self,
-        mut input: Bytes,
-        events: &mut VecDeque<ChatEvent>,
-    ) -> Result<bool, BackendError> {
-        let mut came = false;
-        while !self.is_complete()
-            && let Some(frame) = self.next_frame(&mut input)?
-        {
-            came = true;
-            self.frame(&frame, events)?;
-        }
-        Ok(came)
-    }
-
-    /// Says that the model server closed its answer: an error unless the end marker came.
-    pub(crate) fn end(&mut self, events: &mut VecDeque<ChatEvent>) -> Result<(), BackendError> {
-        if let Frames::Ndjson(frames) = &mut self.frames
-            && !self.answer.is_complete()
-            && let Some(last) = frames.finish()?
-        {
-            self.frame(&last, events).map_err(cut)?;
-        }
-        if self.is_complete() {
-            return Ok(());
-        }
-        Err(BackendError::Truncated("it closed the connection without the end marker"))
-    }
-
-    /// Whether a piece of the answer has come.
-    pub(crate) fn has_spoken(&self) -> bool {
-        self.answer.has_spoken()
-    }
-
-    /// Whether the end marker has come.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.answer.is_complete()
-    }
-
     fn next_frame(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, BackendError> {
         Ok(match &mut self.frames {
             Frames::Ndjson(frames) => frames.next(input)?,
@@ -166,6 +126,46 @@ impl ChatDecoder {
         };
         self.answer.take_events(events);
         result
+    }
+}
+
+impl Reader for ChatDecoder {
+    type Item = ChatEvent;
+
+    /// The dialect says what comes.
+    fn head(&mut self, _: &str, _: &mut VecDeque<ChatEvent>) {}
+
+    /// What follows the end marker is not read.
+    fn feed(&mut self, mut input: Bytes, events: &mut VecDeque<ChatEvent>) -> Result<bool, BackendError> {
+        let mut came = false;
+        while !self.is_complete()
+            && let Some(frame) = self.next_frame(&mut input)?
+        {
+            came = true;
+            self.frame(&frame, events)?;
+        }
+        Ok(came)
+    }
+
+    fn end(&mut self, events: &mut VecDeque<ChatEvent>) -> Result<(), BackendError> {
+        if let Frames::Ndjson(frames) = &mut self.frames
+            && !self.answer.is_complete()
+            && let Some(last) = frames.finish()?
+        {
+            self.frame(&last, events).map_err(cut)?;
+        }
+        if self.is_complete() {
+            return Ok(());
+        }
+        Err(BackendError::Truncated("it closed the connection without the end marker"))
+    }
+
+    fn has_spoken(&self) -> bool {
+        self.answer.has_spoken()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.answer.is_complete()
     }
 }
 

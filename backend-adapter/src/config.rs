@@ -82,6 +82,11 @@ fn answer_limits(settings: &mut Settings) -> AnswerLimits {
             "Between two frames of the model server once there was output; its keep-alives do not count.",
             own.stream_idle,
         ),
+        unary: settings.seconds(
+            "limits.unary_seconds",
+            "For the whole of a relayed answer that is not streamed; not less than there is in the gateway.",
+            own.unary,
+        ),
         answer: settings.seconds(
             "limits.backend_answer_seconds",
             "For a short answer of the model server as a whole: the list of its models, the body of a refusal.",

@@ -34,6 +34,11 @@ pub(crate) enum BackendError {
     /// The model server knows no model of that name.
     #[error("the model server has no model of that name; ListModels names those it has")]
     ModelNotFound,
+    /// The model server has no such endpoint.
+    #[error(
+        "the model server has no such endpoint, or not for this model; check backend.kind and backend.address if it should"
+    )]
+    NoEndpoint,
     /// The model server refused the request.
     #[error(
         "the model server refused the request ({0}); its own words are withheld because they can repeat the prompt"
@@ -92,6 +97,8 @@ pub(crate) enum Phase {
     Idle,
     /// The whole of a short answer.
     Answer,
+    /// The whole of an answer that is not streamed.
+    Unary,
 }
 
 impl Phase {
@@ -101,6 +108,7 @@ impl Phase {
             Self::FirstToken => "first_token",
             Self::Idle => "stream_idle",
             Self::Answer => "answer",
+            Self::Unary => "unary",
         }
     }
 }

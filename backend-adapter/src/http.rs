@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     body::Incoming,
@@ -34,12 +34,17 @@ use crate::{
 pub(crate) struct Ask {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
+    pub(crate) content_type: HeaderValue,
     pub(crate) body: Bytes,
 }
+
+/// The media type of almost every request.
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An answer under way.
 pub(crate) struct Exchange<P> {
     status: StatusCode,
+    content_type: String,
     body: Incoming,
     wire: Wire,
     permit: P,
@@ -79,7 +84,13 @@ impl<P: Permit> Exchange<P> {
         let begin = begin(endpoint, request(&endpoint.address, ask)?, &permit, limits);
         let (response, wire) = with_leave(&permit, until, begin).await??;
         let (head, body) = response.into_parts();
-        Ok(Self { status: head.status, body, wire, permit })
+        let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
+        Ok(Self { status: head.status, content_type, body, wire, permit })
+    }
+
+    pub(crate) fn content_type(&self) -> &str {
+        &self.content_type
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -153,7 +164,7 @@ fn request(address: &BackendAddress, ask: Ask) -> Result<Request<Full<Bytes>>, B
         .method(ask.method)
         .uri(ask.path)
         .header(header::HOST, host)
-        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONTENT_TYPE, ask.content_type)
         .header(header::CONNECTION, "close")
         .body(Full::new(ask.body))
         .map_err(|_| BackendError::Unreachable("its address makes no valid request"))

@@ -21,6 +21,7 @@ mod metrics;
 mod model_server;
 mod owner;
 mod permit;
+mod relay;
 mod rpc;
 mod run;
 mod server;

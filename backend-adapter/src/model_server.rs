@@ -5,7 +5,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http::{Method, StatusCode};
-use proto::inference::v1::{ChatEvent, Model};
+use proto::{
+    backend::v1::relay_response::Part,
+    inference::v1::{ChatEvent, Model},
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -13,8 +16,9 @@ use crate::{
     decode::MAX_FRAME,
     dial::Endpoint,
     error::{BackendError, Phase},
-    http::{Ask, Exchange, Until},
+    http::{Ask, Exchange, JSON, Until},
     permit::Permit,
+    relay::Watch,
 };
 
 /// How much of a refusal's body is looked at, in bytes.
@@ -29,6 +33,8 @@ pub struct AnswerLimits {
     pub first_token: Duration,
     /// Between two frames after it. Keep-alive comments do not count: a stuck engine sends them too.
     pub stream_idle: Duration,
+    /// For the whole of a relayed answer that is not streamed.
+    pub unary: Duration,
     /// For the whole of a short answer: the list of models, the body of a refusal.
     pub answer: Duration,
     /// Largest request, in bytes.
@@ -43,6 +49,7 @@ impl Default for AnswerLimits {
             connect: Duration::from_secs(2),
             first_token: Duration::from_mins(5),
             stream_idle: Duration::from_mins(1),
+            unary: Duration::from_mins(10),
             answer: Duration::from_secs(10),
             body: 32 << 20,
             frame: MAX_FRAME,
@@ -66,26 +73,54 @@ impl ModelServer {
         permit: P,
     ) -> impl Stream<Item = Result<ChatEvent, BackendError>> + Send {
         let Call { path, body, decoder } = call;
-        let ask = Ask { method: Method::POST, path, body };
+        let ask = Ask { method: Method::POST, path, content_type: JSON, body };
+        let first = Until { at: Instant::now() + self.limits.first_token, phase: Phase::FirstToken };
+        self.answer(ask, decoder, first, permit)
+    }
+
+    /// Passes a request on, and streams its answer. Dropping the stream closes the connection.
+    pub(crate) fn relay<P: Permit>(
+        self: Arc<Self>,
+        relayed: Relayed,
+        permit: P,
+    ) -> impl Stream<Item = Result<Part, BackendError>> + Send {
+        let Relayed { ask, watch, streamed } = relayed;
+        let (limit, phase) = if streamed {
+            (self.limits.first_token, Phase::FirstToken)
+        } else {
+            (self.limits.unary, Phase::Unary)
+        };
+        let first = Until { at: Instant::now() + limit, phase };
+        self.answer(ask, watch, first, permit)
+    }
+
+    fn answer<P: Permit, R: Reader>(
+        self: Arc<Self>,
+        ask: Ask,
+        reader: R,
+        first: Until,
+        permit: P,
+    ) -> impl Stream<Item = Result<R::Item, BackendError>> + Send {
         let generation = Generation {
-            first_token: Instant::now() + self.limits.first_token,
+            first,
             frame: Instant::now(),
             server: self,
             permit,
             stage: Stage::Ask(ask),
-            decoder,
-            events: VecDeque::new(),
+            reader,
+            items: VecDeque::new(),
             failure: None,
         };
         stream::unfold(generation, async |mut generation| {
-            let event = generation.next().await?;
-            Some((event, generation))
+            let item = generation.next().await?;
+            Some((item, generation))
         })
     }
 
     /// The models that it has.
     pub(crate) async fn models<P: Permit>(&self, permit: P) -> Result<Vec<Model>, BackendError> {
-        let ask = Ask { method: Method::GET, path: self.dialect.models_path(), body: Bytes::new() };
+        let path = self.dialect.models_path();
+        let ask = Ask { method: Method::GET, path, content_type: JSON, body: Bytes::new() };
         let until = self.short_answer();
         let exchange = Exchange::open(&self.endpoint, ask, permit, &self.limits, until).await?;
         let exchange = self.accepted(exchange).await?;
@@ -104,18 +139,43 @@ impl ModelServer {
     }
 }
 
+/// A request in the model server's own dialect, and who watches its answer.
+#[derive(Debug)]
+pub(crate) struct Relayed {
+    pub(crate) ask: Ask,
+    pub(crate) watch: Watch,
+    /// The answer comes piece by piece.
+    pub(crate) streamed: bool,
+}
+
+/// Makes items of the bytes of an answer.
+pub(crate) trait Reader: Send + 'static {
+    type Item: Send;
+
+    /// The model server accepted the request.
+    fn head(&mut self, content_type: &str, items: &mut VecDeque<Self::Item>);
+    /// Reads `input`; whether a frame came. The items before an error are in `items` and count.
+    fn feed(&mut self, input: Bytes, items: &mut VecDeque<Self::Item>) -> Result<bool, BackendError>;
+    /// The model server closed its answer: an error unless it is complete.
+    fn end(&mut self, items: &mut VecDeque<Self::Item>) -> Result<(), BackendError>;
+    /// Whether a piece of the answer has come.
+    fn has_spoken(&self) -> bool;
+    /// Whether the end marker has come.
+    fn is_complete(&self) -> bool;
+}
+
 /// One answer under way.
-struct Generation<P> {
+struct Generation<P, R: Reader> {
     server: Arc<ModelServer>,
     permit: P,
     stage: Stage<P>,
-    decoder: crate::backend::ChatDecoder,
-    /// Decoded, and not handed on yet.
-    events: VecDeque<ChatEvent>,
-    /// Comes after the events.
+    reader: R,
+    /// Read, and not handed on yet.
+    items: VecDeque<R::Item>,
+    /// Comes after the items.
     failure: Option<BackendError>,
-    /// When the first token must be there.
-    first_token: Instant,
+    /// When the first piece must be there.
+    first: Until,
     /// When the last frame came.
     frame: Instant,
 }
@@ -126,15 +186,15 @@ enum Stage<P> {
     Over,
 }
 
-impl<P: Permit> Generation<P> {
-    async fn next(&mut self) -> Option<Result<ChatEvent, BackendError>> {
+impl<P: Permit, R: Reader> Generation<P, R> {
+    async fn next(&mut self) -> Option<Result<R::Item, BackendError>> {
         loop {
             if self.permit.check().is_err() && !self.is_told() {
                 self.fail(BackendError::Lapsed);
-                self.events.clear();
+                self.items.clear();
             }
-            if let Some(event) = self.events.pop_front() {
-                return Some(Ok(event));
+            if let Some(item) = self.items.pop_front() {
+                return Some(Ok(item));
             }
             if let Some(failure) = self.failure.take() {
                 return Some(Err(failure));
@@ -154,25 +214,27 @@ impl<P: Permit> Generation<P> {
     async fn ask(&mut self, ask: Ask) -> Result<Stage<P>, BackendError> {
         let (server, permit) = (&self.server, self.permit.clone());
         let exchange = Exchange::open(&server.endpoint, ask, permit, &server.limits, self.until()).await?;
-        server.accepted(exchange).await.map(Stage::Answer)
+        let exchange = server.accepted(exchange).await?;
+        self.reader.head(exchange.content_type(), &mut self.items);
+        Ok(Stage::Answer(exchange))
     }
 
     async fn read(&mut self, mut exchange: Exchange<P>) -> Result<Stage<P>, BackendError> {
         let Some(bytes) = exchange.chunk(self.until()).await? else {
-            self.decoder.end(&mut self.events)?;
+            self.reader.end(&mut self.items)?;
             return Ok(Stage::Over);
         };
-        if self.decoder.feed(bytes, &mut self.events)? {
+        if self.reader.feed(bytes, &mut self.items)? {
             self.frame = Instant::now();
         }
-        Ok(if self.decoder.is_complete() { Stage::Over } else { Stage::Answer(exchange) })
+        Ok(if self.reader.is_complete() { Stage::Over } else { Stage::Answer(exchange) })
     }
 
     fn until(&self) -> Until {
-        if self.decoder.has_spoken() {
+        if self.reader.has_spoken() {
             Until { at: self.frame + self.server.limits.stream_idle, phase: Phase::Idle }
         } else {
-            Until { at: self.first_token, phase: Phase::FirstToken }
+            self.first
         }
     }
 
@@ -184,7 +246,7 @@ impl<P: Permit> Generation<P> {
 
     /// Whether the reader has been told the end already.
     fn is_told(&self) -> bool {
-        matches!(self.stage, Stage::Over) && self.events.is_empty() && self.failure.is_none()
+        matches!(self.stage, Stage::Over) && self.items.is_empty() && self.failure.is_none()
     }
 }
 

@@ -7,7 +7,7 @@ use health_gate::attach::{AttachedPermit, PeerAttachment, require, serve_attach}
 use proto::{
     backend::v1::{
         AttachRequest, AttachResponse, GenerateRequest, GenerateResponse, ListModelsRequest,
-        ListModelsResponse, backend_service_server::BackendService,
+        ListModelsResponse, RelayRequest, RelayResponse, backend_service_server::BackendService,
     },
     reason,
 };
@@ -28,6 +28,7 @@ type Answers<T> = BoxStream<'static, Result<T, Status>>;
 impl BackendService for Rpc {
     type AttachStream = Answers<AttachResponse>;
     type GenerateStream = Answers<GenerateResponse>;
+    type RelayStream = Answers<RelayResponse>;
 
     async fn attach(
         &self,
@@ -51,6 +52,19 @@ impl BackendService for Rpc {
         let answers = events.map(move |event| match event {
             Ok(event) => Ok(GenerateResponse { event: Some(event) }),
             Err(error) => Err(refusal(error, &permit, &request.request_id)),
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn relay(&self, request: Request<RelayRequest>) -> Result<Response<Self::RelayStream>, Status> {
+        let permit = require(request.extensions())?;
+        let request = request.into_inner();
+        let request_id = request.request_id.clone();
+        let relayed = wire::relayed(&self.server, request)?;
+        let parts = self.server.clone().relay(relayed, permit.clone());
+        let answers = parts.map(move |part| match part {
+            Ok(part) => Ok(RelayResponse { part: Some(part) }),
+            Err(error) => Err(refusal(error, &permit, &request_id)),
         });
         Ok(Response::new(Box::pin(answers)))
     }

@@ -1,20 +1,51 @@
 //! Between gRPC and the inside: what a request must be, and the only mapping of errors to statuses.
 
-use proto::{backend::v1::GenerateRequest, reason};
+use http::HeaderValue;
+use proto::{
+    backend::v1::{GenerateRequest, RelayRequest},
+    reason,
+};
 use tonic::{Code, Status};
 
-use crate::{backend::Call, error::BackendError, model_server::ModelServer};
+use crate::{
+    backend::Call,
+    error::BackendError,
+    http::{Ask, JSON},
+    model_server::{ModelServer, Relayed},
+    relay::{self, Watch},
+};
 
 /// Checks a request and puts it into the model server's dialect.
 pub(crate) fn call(server: &ModelServer, request: &GenerateRequest) -> Result<Call, BackendError> {
-    let invalid = |field: &str, problem| BackendError::InvalidField { field: field.to_owned(), problem };
-    let id = request.request_id.as_bytes();
-    // It becomes part of tool call ids and of log lines.
-    if !(1..=128).contains(&id.len()) || !id.iter().all(u8::is_ascii_graphic) {
-        return Err(invalid("request_id", "is not 1 to 128 visible ASCII characters"));
-    }
+    check_id(&request.request_id)?;
     let spec = request.spec.as_ref().ok_or_else(|| invalid("spec", "is missing"))?;
     server.dialect.call(&request.request_id, spec, server.limits.frame)
+}
+
+/// Checks a request in the model server's own dialect, and finds its place there. The id is for log lines.
+pub(crate) fn relayed(server: &ModelServer, request: RelayRequest) -> Result<Relayed, BackendError> {
+    check_id(&request.request_id)?;
+    let (endpoint, streamed) = (request.endpoint(), request.streamed);
+    let place = relay::place(endpoint, server.dialect)?;
+    let content_type = match request.content_type.as_str() {
+        "" => JSON,
+        given => HeaderValue::from_str(given).map_err(|_| invalid("content_type", "is no header value"))?,
+    };
+    let ask = Ask { method: place.method.clone(), path: place.path, content_type, body: request.body };
+    Ok(Relayed { ask, watch: Watch::new(endpoint, request.strip_usage, server.limits.frame), streamed })
+}
+
+/// It becomes part of tool call ids and of log lines.
+fn check_id(request_id: &str) -> Result<(), BackendError> {
+    let id = request_id.as_bytes();
+    if (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic) {
+        return Ok(());
+    }
+    Err(invalid("request_id", "is not 1 to 128 visible ASCII characters"))
+}
+
+fn invalid(field: &str, problem: &'static str) -> BackendError {
+    BackendError::InvalidField { field: field.to_owned(), problem }
 }
 
 impl From<BackendError> for Status {
@@ -42,6 +73,7 @@ fn code_and_reason(error: &BackendError) -> (Code, &'static str) {
         BackendError::Unsupported { .. } => (Code::Unimplemented, reason::UNSUPPORTED_BY_BACKEND),
         BackendError::Unreachable(_) => (Code::Unavailable, reason::BACKEND_UNAVAILABLE),
         BackendError::Stranger => (Code::Unavailable, reason::BACKEND_WRONG_UID),
+        BackendError::NoEndpoint => (Code::Unimplemented, reason::ENDPOINT_NOT_IN_BACKEND),
         BackendError::ModelNotFound => (Code::NotFound, reason::MODEL_NOT_FOUND),
         BackendError::Refused(_) => (Code::InvalidArgument, reason::BACKEND_REFUSED),
         BackendError::TooLarge => (Code::InvalidArgument, reason::REQUEST_TOO_LARGE),
@@ -63,7 +95,10 @@ mod tests {
     use tonic_types::StatusExt;
 
     use super::*;
-    use crate::{AnswerLimits, backend::Dialect, decode::FrameError, dial::Endpoint, error::Phase};
+    use crate::{
+        AnswerLimits, backend::Dialect, decode::FrameError, dial::Endpoint, error::Phase,
+        model_server::Reader,
+    };
 
     #[test]
     fn a_status_names_the_field_or_the_phase() {

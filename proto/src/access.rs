@@ -133,6 +133,7 @@ pub const METHODS: &[Method] = &[
     // backend-adapter, mutual TLS.
     entry("/cube.backend.v1.BackendService/Attach", GATEWAY, Rate::Standing, Requires::Lease),
     entry("/cube.backend.v1.BackendService/Generate", GATEWAY, Rate::Model, Requires::AttachedPeer),
+    entry("/cube.backend.v1.BackendService/Relay", GATEWAY, Rate::Model, Requires::AttachedPeer),
     entry("/cube.backend.v1.BackendService/ListModels", GATEWAY, Rate::Model, Requires::AttachedPeer),
 
     // attestation-svc, mutual TLS.

@@ -137,6 +137,10 @@ reasons! {
     /// The backend or its model cannot do what a field asks for; the metadata `field`, or `param` over HTTP, names it.
     UNSUPPORTED_BY_BACKEND: No, grpc [Unimplemented], http [400],
         "Callers leave the field out, or ask another model.";
+    /// The model server has no such endpoint, or not for this model.
+    ENDPOINT_NOT_IN_BACKEND: No, grpc [Unimplemented], http [501],
+        "Callers ask another endpoint or another model; docs/apis.md has what each backend is asked for. Operators may \
+         have to start the model server with a flag for it.";
     /// There is no such method, path or health name here.
     UNKNOWN_METHOD: No, grpc [Unimplemented, NotFound], http [404, 405, 501],
         "Callers correct the path, or the HTTP method (405). 501: operators give gateway and adapter the same version.";

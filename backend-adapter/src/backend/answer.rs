@@ -52,11 +52,29 @@ pub(super) struct Fragment {
 
 /// Token counts, as far as the model server gave them.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Counts {
-    pub(super) prompt: Option<u32>,
-    pub(super) completion: Option<u32>,
-    pub(super) cached: Option<u32>,
-    pub(super) reasoning: Option<u32>,
+pub(crate) struct Counts {
+    pub(crate) prompt: Option<u32>,
+    pub(crate) completion: Option<u32>,
+    pub(crate) cached: Option<u32>,
+    pub(crate) reasoning: Option<u32>,
+}
+
+impl Counts {
+    /// Whether there is one at all.
+    pub(crate) fn are_given(&self) -> bool {
+        self.prompt.is_some() || self.completion.is_some()
+    }
+
+    /// Of an answer that was not read: what is missing is 0, and said to be no count.
+    pub(crate) fn usage(self) -> Usage {
+        Usage {
+            prompt_tokens: self.prompt.unwrap_or_default(),
+            completion_tokens: self.completion.unwrap_or_default(),
+            cached_tokens: self.cached,
+            reasoning_tokens: self.reasoning,
+            estimated: self.prompt.is_none() || self.completion.is_none(),
+        }
+    }
 }
 
 impl Answer {

@@ -19,7 +19,7 @@ struct Chunk {
     error: Option<Value>,
     model: Option<String>,
     choices: Option<Vec<Choice>>,
-    usage: Option<Usage>,
+    usage: Option<Counts>,
 }
 
 #[derive(Deserialize)]
@@ -89,7 +89,7 @@ pub(super) fn frame(data: &[u8], answer: &mut Answer) -> Result<(), BackendError
     answer.start(chunk.model);
     choices.into_iter().try_for_each(|choice| read_choice(choice, answer))?;
     if let Some(usage) = chunk.usage {
-        answer.counts(usage.into());
+        answer.counts(usage);
     }
     Ok(())
 }
@@ -142,6 +142,12 @@ fn finish(reason: &str) -> Result<FinishReason, BackendError> {
         "abort" | "error" => Err(BackendError::Failed(Cause::Answer("it aborted the answer"))),
         "content_filter" => Err(BackendError::Refused(Cause::Answer("its content filter cut the answer"))),
         _ => Err(BackendError::Protocol("an unknown finish_reason")),
+    }
+}
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Usage::deserialize(from).map(Self::from)
     }
 }
 

@@ -12,14 +12,14 @@ pub(crate) fn by_status(status: StatusCode, body: &[u8]) -> BackendError {
     if let Some(known) = known_phrase(&String::from_utf8_lossy(body)) {
         return known;
     }
-    if status == StatusCode::NOT_FOUND && !has_error(body) {
-        return BackendError::Protocol("it has no such endpoint; check backend.kind and backend.address");
+    if is_endpoint_missing(status, body) {
+        return BackendError::NoEndpoint;
     }
     by_code(code, Cause::Status(code))
 }
 
 /// What an error object (OpenAI's) or text (Ollama's) inside a 200 answer means.
-pub(super) fn in_answer(error: &Value) -> BackendError {
+pub(crate) fn in_answer(error: &Value) -> BackendError {
     let code = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     let known = known_phrase(&error.to_string());
     known.unwrap_or_else(|| by_code(code.unwrap_or(500), Cause::Answer("an error inside its answer")))
@@ -37,6 +37,15 @@ fn by_code(code: u16, cause: Cause) -> BackendError {
         500..=599 => BackendError::Failed(cause),
         // Redirects are not followed: they could lead off the machine.
         _ => BackendError::Protocol("an HTTP status other than 200, 4xx and 5xx"),
+    }
+}
+
+/// vLLM says 404 without an error object of its own, or 501; llama.cpp 404 with one that speaks of a file.
+fn is_endpoint_missing(status: StatusCode, body: &[u8]) -> bool {
+    match status {
+        StatusCode::NOT_FOUND => !has_error(body) || String::from_utf8_lossy(body).contains("File Not Found"),
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => true,
+        _ => false,
     }
 }
 
@@ -99,8 +108,11 @@ mod tests {
     #[test]
     fn a_missing_endpoint_is_not_a_missing_model() {
         for body in [r#"{"detail":"Not Found"}"#, "404 page not found", ""] {
-            assert!(matches!(status(404, body), BackendError::Protocol(_)), "{body}");
+            assert_eq!(status(404, body), BackendError::NoEndpoint, "{body}");
         }
+        let of_llama = r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#;
+        assert_eq!(status(404, of_llama), BackendError::NoEndpoint);
+        assert_eq!(status(501, r#"{"error":{"code":501}}"#), BackendError::NoEndpoint);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use proto::inference::v1::{
 };
 
 use super::{ChatDecoder, Dialect};
-use crate::decode::MAX_FRAME;
+use crate::{decode::MAX_FRAME, model_server::Reader};
 
 mod requests;
 

@@ -64,7 +64,7 @@ async fn every_method_is_for_the_gateway_alone() {
         let gateway = world.refusal("gateway", method.path).await;
         assert_ne!(gateway.as_deref(), Some(reason::PEER_NOT_ALLOWED), "{}", method.path);
     }
-    assert_eq!(methods().count(), 3);
+    assert_eq!(methods().count(), 4);
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn what_the_table_says_needs_an_attached_peer_is_refused_before_attach() {
         let refused = world.refusal("gateway", method.path).await;
         assert_eq!(refused.as_deref(), Some(reason::PEER_NOT_ATTACHED), "{}", method.path);
     }
-    assert_eq!(needing().count(), 2);
+    assert_eq!(needing().count(), 3);
     assert_eq!(world.backend.connections(), 0, "no call reaches the model server");
 }
 

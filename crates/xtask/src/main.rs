@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod conformance;
 mod demo;
+mod package;
 mod peers;
 mod shell;
 mod tidy;
@@ -28,17 +29,19 @@ enum Command {
     Ci,
     /// A benchmark with its baseline in the same run.
     Bench {
-        /// Which one: gate, stream, verify.
+        /// Which one: reports, stream, token, verify.
         name: String,
     },
     /// A run against something we did not write, which is installed first, or against damage and forgeries.
     Conformance {
-        /// Which one: fuzz, grpcurl, mutants or snp-peers.
+        /// Which one; an unknown name lists them.
         name: String,
         /// Of fuzz: how long each of its targets runs.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Static programs for x86-64 Linux, with checksums, in target/package.
+    Package,
     /// Renews what is generated: Rust from the .proto files, documents and samples from the code.
     Codegen {
         /// Also makes this the interface that later changes must not break (proto/baseline.binpb).
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::ci(),
         Command::Bench { name } => bench::run_named(&name),
         Command::Conformance { name, seconds } => conformance::run_named(&name, seconds),
+        Command::Package => package::package(),
         Command::Codegen { baseline } => ci::renew(baseline),
         Command::Tidy => tidy::run(),
     };

@@ -30,6 +30,68 @@ pub struct GenerateResponse {
     #[prost(message, optional, tag = "1")]
     pub event: ::core::option::Option<super::super::inference::v1::ChatEvent>,
 }
+/// One request in a dialect that the model server speaks itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RelayRequest {
+    /// The gateway's identifier of the request.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Which of the model server's endpoints; no other can be reached.
+    #[prost(enumeration = "Endpoint", tag = "2")]
+    pub endpoint: i32,
+    /// Media type of `body`. Empty: application/json.
+    #[prost(string, tag = "3")]
+    pub content_type: ::prost::alloc::string::String,
+    /// The request's body. Empty for an endpoint that is only read.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub body: ::prost::bytes::Bytes,
+    /// Leave out chunks that tell of nothing but usage: the caller has not asked for them.
+    #[prost(bool, tag = "5")]
+    pub strip_usage: bool,
+    /// The answer comes piece by piece, so that its first piece is waited for, and not the whole.
+    #[prost(bool, tag = "6")]
+    pub streamed: bool,
+}
+/// A part of the answer, in the order head, body, end. An answer without an end has failed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RelayResponse {
+    /// The part.
+    #[prost(oneof = "relay_response::Part", tags = "1, 2, 3")]
+    pub part: ::core::option::Option<relay_response::Part>,
+}
+/// Nested message and enum types in `RelayResponse`.
+pub mod relay_response {
+    /// The part.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// First, once: the model server accepted the request.
+        #[prost(message, tag = "1")]
+        Head(super::RelayHead),
+        /// Whole events or lines of a stream, or a piece of a whole answer; byte for byte.
+        #[prost(bytes, tag = "2")]
+        Body(::prost::bytes::Bytes),
+        /// Last, once.
+        #[prost(message, tag = "3")]
+        End(super::RelayEnd),
+    }
+}
+/// How the answer begins.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RelayHead {
+    /// Its form.
+    #[prost(enumeration = "RelayForm", tag = "1")]
+    pub form: i32,
+    /// Its media type, as the model server gives it.
+    #[prost(string, tag = "2")]
+    pub content_type: ::prost::alloc::string::String,
+}
+/// The answer is complete.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RelayEnd {
+    /// Token counts, where the answer was a stream that said them.
+    #[prost(message, optional, tag = "1")]
+    pub usage: ::core::option::Option<super::super::inference::v1::Usage>,
+}
 /// Asks for the model server's models.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListModelsRequest {}
@@ -39,6 +101,132 @@ pub struct ListModelsResponse {
     /// In the server's order.
     #[prost(message, repeated, tag = "1")]
     pub models: ::prost::alloc::vec::Vec<super::super::inference::v1::Model>,
+}
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RelayForm {
+    /// Never sent.
+    Unspecified = 0,
+    /// One value.
+    Whole = 1,
+    /// Server-sent events.
+    Events = 2,
+    /// JSON, a value a line.
+    Lines = 3,
+}
+impl RelayForm {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RELAY_FORM_UNSPECIFIED",
+            Self::Whole => "RELAY_FORM_WHOLE",
+            Self::Events => "RELAY_FORM_EVENTS",
+            Self::Lines => "RELAY_FORM_LINES",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RELAY_FORM_UNSPECIFIED" => Some(Self::Unspecified),
+            "RELAY_FORM_WHOLE" => Some(Self::Whole),
+            "RELAY_FORM_EVENTS" => Some(Self::Events),
+            "RELAY_FORM_LINES" => Some(Self::Lines),
+            _ => None,
+        }
+    }
+}
+/// What can be asked of a model server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Endpoint {
+    /// Refused.
+    Unspecified = 0,
+    /// POST /v1/chat/completions
+    OpenaiChat = 1,
+    /// POST /v1/completions
+    OpenaiCompletions = 2,
+    /// POST /v1/embeddings
+    OpenaiEmbeddings = 3,
+    /// POST /v1/responses
+    OpenaiResponses = 4,
+    /// POST /v1/audio/transcriptions
+    OpenaiTranscriptions = 5,
+    /// POST /v1/messages
+    AnthropicMessages = 6,
+    /// POST /v1/rerank
+    Rerank = 7,
+    /// POST /tokenize
+    Tokenize = 8,
+    /// POST /detokenize
+    Detokenize = 9,
+    /// POST /api/chat
+    OllamaChat = 10,
+    /// POST /api/generate
+    OllamaGenerate = 11,
+    /// POST /api/embed
+    OllamaEmbed = 12,
+    /// POST /api/embeddings
+    OllamaEmbeddings = 13,
+    /// POST /api/show
+    OllamaShow = 14,
+    /// GET /api/tags
+    OllamaTags = 15,
+    /// GET /api/ps
+    OllamaPs = 16,
+}
+impl Endpoint {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ENDPOINT_UNSPECIFIED",
+            Self::OpenaiChat => "ENDPOINT_OPENAI_CHAT",
+            Self::OpenaiCompletions => "ENDPOINT_OPENAI_COMPLETIONS",
+            Self::OpenaiEmbeddings => "ENDPOINT_OPENAI_EMBEDDINGS",
+            Self::OpenaiResponses => "ENDPOINT_OPENAI_RESPONSES",
+            Self::OpenaiTranscriptions => "ENDPOINT_OPENAI_TRANSCRIPTIONS",
+            Self::AnthropicMessages => "ENDPOINT_ANTHROPIC_MESSAGES",
+            Self::Rerank => "ENDPOINT_RERANK",
+            Self::Tokenize => "ENDPOINT_TOKENIZE",
+            Self::Detokenize => "ENDPOINT_DETOKENIZE",
+            Self::OllamaChat => "ENDPOINT_OLLAMA_CHAT",
+            Self::OllamaGenerate => "ENDPOINT_OLLAMA_GENERATE",
+            Self::OllamaEmbed => "ENDPOINT_OLLAMA_EMBED",
+            Self::OllamaEmbeddings => "ENDPOINT_OLLAMA_EMBEDDINGS",
+            Self::OllamaShow => "ENDPOINT_OLLAMA_SHOW",
+            Self::OllamaTags => "ENDPOINT_OLLAMA_TAGS",
+            Self::OllamaPs => "ENDPOINT_OLLAMA_PS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ENDPOINT_UNSPECIFIED" => Some(Self::Unspecified),
+            "ENDPOINT_OPENAI_CHAT" => Some(Self::OpenaiChat),
+            "ENDPOINT_OPENAI_COMPLETIONS" => Some(Self::OpenaiCompletions),
+            "ENDPOINT_OPENAI_EMBEDDINGS" => Some(Self::OpenaiEmbeddings),
+            "ENDPOINT_OPENAI_RESPONSES" => Some(Self::OpenaiResponses),
+            "ENDPOINT_OPENAI_TRANSCRIPTIONS" => Some(Self::OpenaiTranscriptions),
+            "ENDPOINT_ANTHROPIC_MESSAGES" => Some(Self::AnthropicMessages),
+            "ENDPOINT_RERANK" => Some(Self::Rerank),
+            "ENDPOINT_TOKENIZE" => Some(Self::Tokenize),
+            "ENDPOINT_DETOKENIZE" => Some(Self::Detokenize),
+            "ENDPOINT_OLLAMA_CHAT" => Some(Self::OllamaChat),
+            "ENDPOINT_OLLAMA_GENERATE" => Some(Self::OllamaGenerate),
+            "ENDPOINT_OLLAMA_EMBED" => Some(Self::OllamaEmbed),
+            "ENDPOINT_OLLAMA_EMBEDDINGS" => Some(Self::OllamaEmbeddings),
+            "ENDPOINT_OLLAMA_SHOW" => Some(Self::OllamaShow),
+            "ENDPOINT_OLLAMA_TAGS" => Some(Self::OllamaTags),
+            "ENDPOINT_OLLAMA_PS" => Some(Self::OllamaPs),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod backend_service_client {
@@ -173,6 +361,31 @@ pub mod backend_service_client {
                 .insert(GrpcMethod::new("cube.backend.v1.BackendService", "Generate"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Passes a request in a dialect of the model server's own on, and its answer back, watched for errors and for its end.
+        pub async fn relay(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RelayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::RelayResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cube.backend.v1.BackendService/Relay",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("cube.backend.v1.BackendService", "Relay"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Lists the model server's models.
         pub async fn list_models(
             &mut self,
@@ -237,6 +450,17 @@ pub mod backend_service_server {
             &self,
             request: tonic::Request<super::GenerateRequest>,
         ) -> std::result::Result<tonic::Response<Self::GenerateStream>, tonic::Status>;
+        /// Server streaming response type for the Relay method.
+        type RelayStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::RelayResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Passes a request in a dialect of the model server's own on, and its answer back, watched for errors and for its end.
+        async fn relay(
+            &self,
+            request: tonic::Request<super::RelayRequest>,
+        ) -> std::result::Result<tonic::Response<Self::RelayStream>, tonic::Status>;
         /// Lists the model server's models.
         async fn list_models(
             &self,
@@ -402,6 +626,52 @@ pub mod backend_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GenerateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cube.backend.v1.BackendService/Relay" => {
+                    #[allow(non_camel_case_types)]
+                    struct RelaySvc<T: BackendService>(pub Arc<T>);
+                    impl<
+                        T: BackendService,
+                    > tonic::server::ServerStreamingService<super::RelayRequest>
+                    for RelaySvc<T> {
+                        type Response = super::RelayResponse;
+                        type ResponseStream = T::RelayStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RelayRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BackendService>::relay(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RelaySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
