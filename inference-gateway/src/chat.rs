@@ -24,7 +24,8 @@ mod metrics;
 mod order;
 
 pub use self::metrics::ChatMetrics;
-use self::{gather::Gather, metrics::Meter, order::Order};
+use self::{gather::Gather, order::Order};
+pub(crate) use self::{metrics::Meter, order::broken};
 
 /// Bounds on requests and answers.
 #[derive(Debug, Clone)]
@@ -81,7 +82,7 @@ impl Chat {
 
     async fn ask(&self, permit: &ServingPermit, call: Call, end: Option<Bound>) -> Result<Answer, Status> {
         let first_by = Instant::now() + self.limits.first_token;
-        let mut meter = self.metrics.begin(call.spec.sampling());
+        let mut meter = self.metrics.begin("chat", call.spec.sampling());
         let request_id = call.request_id.clone();
         let (until, phase) = earlier((first_by, "first_token"), end);
         let asked = timeout_at(until, self.backend.generate(permit, call)).await;
@@ -175,13 +176,13 @@ impl fmt::Debug for Answer {
 }
 
 /// When a wait is over, and the phase that is over then.
-type Bound = (Instant, &'static str);
+pub(crate) type Bound = (Instant, &'static str);
 
-fn callers(deadline: Option<Instant>) -> Option<Bound> {
+pub(crate) fn callers(deadline: Option<Instant>) -> Option<Bound> {
     deadline.map(|deadline| (deadline, "deadline"))
 }
 
-fn earlier(own: Bound, other: Option<Bound>) -> Bound {
+pub(crate) fn earlier(own: Bound, other: Option<Bound>) -> Bound {
     other.filter(|other| other.0 < own.0).unwrap_or(own)
 }
 

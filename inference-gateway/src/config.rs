@@ -33,6 +33,8 @@ pub struct Config {
     pub adapter: SocketAddr,
     /// Who may ask.
     pub access: Access,
+    /// Whether unknown parameters are refused where requests are passed on.
+    pub strict: bool,
     /// For the first lease.
     pub start_timeout: Duration,
     /// Bounds on connections.
@@ -76,6 +78,14 @@ impl Configuration for Config {
             "anonymous",
             access,
         );
+        let strict = settings.parsed_or(
+            "unknown_parameters",
+            "Of requests in the model server's own dialect: `pass` them on, and name them in the answer's header \
+             `cube-unrecognised`; or `refuse` them by name.",
+            "pass, refuse",
+            "pass",
+            is_strict,
+        );
         let start_timeout = settings.start_timeout();
         let connections = settings.connection_limits(&ConnectionLimits::default());
         let answers = answer_limits(settings);
@@ -88,6 +98,7 @@ impl Configuration for Config {
             attestation_svc: attestation_svc?,
             adapter: adapter?,
             access: access?,
+            strict: strict?,
             start_timeout,
             connections,
             answers,
@@ -101,6 +112,14 @@ impl Configuration for Config {
 
     fn observability(&self) -> &Observability {
         &self.observability
+    }
+}
+
+fn is_strict(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "pass" => Ok(false),
+        "refuse" => Ok(true),
+        _ => Err("need pass or refuse"),
     }
 }
 

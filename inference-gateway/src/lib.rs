@@ -15,16 +15,22 @@
 mod body;
 mod chat;
 mod config;
+mod dialect;
 mod evidence;
+mod front;
 mod incoming;
+mod json;
 mod metrics;
+mod ollama;
 mod openai;
 mod ready;
+mod relay;
 mod request_id;
 mod rpc;
 mod run;
 pub mod server;
 mod spec;
+mod streamed;
 pub mod upstream;
 
 pub use chat::{AnswerLimits, ChatMetrics};

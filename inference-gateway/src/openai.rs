@@ -1,102 +1,91 @@
 //! OpenAI's HTTP interface, for its official SDKs as they are.
 //!
-//! `POST /v1/chat/completions` → [`request`] → [`crate::chat`] → [`answer`] or, where
-//! streamed, [`stream`]. Every refusal is an [`error::ApiError`].
-
-use std::sync::Arc;
+//! Where the model server speaks it too, requests are passed on ([`relayed`] → [`crate::relay`]). Elsewhere
+//! `POST /v1/chat/completions` is translated: [`request`] → [`crate::chat`] → [`answer`] or, where streamed, [`stream`].
+//! Every refusal is an [`error::ApiError`].
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Path, State},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bytes::Bytes;
 use health_gate::ServingPermit;
-use http::{Extensions, HeaderName, HeaderValue, Request, StatusCode, header, request::Parts};
+use http::{Extensions, HeaderValue, Request, StatusCode, header, request::Parts};
 use proto::{inference::v1::Model, reason};
 use serde::Serialize;
-use service_runtime::Clock;
+use service_runtime::BackendKind;
 use tonic::Status;
 
 use crate::{
-    chat::Chat,
-    incoming::{self, permit},
+    front::{Asked, Front, name_unrecognised},
+    incoming::permit,
     upstream::Call,
 };
 
 mod answer;
 pub(crate) mod error;
-mod json;
 mod message;
+pub(crate) mod relayed;
 mod request;
 mod stream;
-mod tools;
+pub(crate) mod tools;
 
 use self::{answer::Chunks, error::ApiError, request::Completion};
 
-/// Names parameters that were read and not passed on to the backend.
-const UNRECOGNISED: HeaderName = HeaderName::from_static("cube-unrecognised");
+/// The paths, as told of.
+const OWN: &[&str] = &[CHAT_COMPLETIONS, MODELS, MODEL];
 
-/// What the handlers work with.
-#[derive(Clone)]
-pub(crate) struct OpenAi {
-    pub(crate) chat: Chat,
-    pub(crate) clock: Arc<dyn Clock>,
+/// All of them.
+pub(crate) fn paths() -> Vec<&'static str> {
+    [OWN, relayed::PATHS].concat()
 }
 
-/// The paths, as told of.
-pub(crate) const PATHS: &[&str] = &[CHAT_COMPLETIONS, MODELS, MODEL];
 const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
 const MODELS: &str = "/v1/models";
 const MODEL: &str = "/v1/models/{*model}";
 
 /// The routes.
-pub(crate) fn router(state: OpenAi) -> Router {
+pub(crate) fn router(front: Front) -> Router {
     Router::new()
         .route(CHAT_COMPLETIONS, post(chat_completions))
         .route(MODELS, get(list_models))
         .route(MODEL, get(retrieve_model))
-        .with_state(state)
+        .merge(relayed::router())
+        .with_state(front)
 }
 
-async fn chat_completions(State(state): State<OpenAi>, request: Request<Body>) -> Result<Response, ApiError> {
-    let permit = permit(request.extensions())?.clone();
-    let request_id = incoming::id(request.extensions())?;
+async fn chat_completions(State(front): State<Front>, request: Request<Body>) -> Result<Response, ApiError> {
     require_json(&request)?;
-    let body = read(request.into_body()).await?;
-    let Completion { spec, stream, include_usage, left_out } = request::parse(&body)?;
+    let asked = Asked::read(request).await?;
+    if front.backend == BackendKind::Openai {
+        return front.pass_on(&relayed::CHAT, &asked).await;
+    }
+    let Completion { spec, stream, include_usage, left_out } = request::parse(&asked.body)?;
+    let Asked { permit, request_id, body } = asked;
     drop(body);
     let call = Call { request_id, spec, deadline: None };
     let mut response = if stream {
-        state.streamed(&permit, call, include_usage).await?
+        streamed(&front, &permit, call, include_usage).await?
     } else {
-        state.whole(&permit, call).await?
+        let answer = front.chat.whole(&permit, call).await?;
+        json(answer::completion(&answer, front.clock.unix()))
     };
-    if let Some(parameter) = left_out {
-        response.headers_mut().insert(UNRECOGNISED, HeaderValue::from_static(parameter));
-    }
+    name_unrecognised(&mut response, left_out.unwrap_or_default().to_owned());
     Ok(response)
 }
 
-impl OpenAi {
-    async fn streamed(
-        &self,
-        permit: &ServingPermit,
-        call: Call,
-        include_usage: bool,
-    ) -> Result<Response, ApiError> {
-        let answer = self.chat.stream(permit, call).await?;
-        let body = stream::body(answer, Chunks::new(self.clock.unix(), include_usage));
-        let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-        Ok((headers, body).into_response())
-    }
-
-    async fn whole(&self, permit: &ServingPermit, call: Call) -> Result<Response, ApiError> {
-        let answer = self.chat.whole(permit, call).await?;
-        Ok(json(answer::completion(&answer, self.clock.unix())))
-    }
+async fn streamed(
+    front: &Front,
+    permit: &ServingPermit,
+    call: Call,
+    include_usage: bool,
+) -> Result<Response, ApiError> {
+    let answer = front.chat.stream(permit, call).await?;
+    let body = stream::body(answer, Chunks::new(front.clock.unix(), include_usage));
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, body).into_response())
 }
 
 /// An answer in JSON; none is for a cache.
@@ -106,7 +95,7 @@ pub(crate) fn json(body: impl Into<Body>) -> Response {
 }
 
 /// Browsers send other types across origins without asking first.
-fn require_json(request: &Request<Body>) -> Result<(), ApiError> {
+pub(crate) fn require_json(request: &Request<Body>) -> Result<(), ApiError> {
     let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if essence.eq_ignore_ascii_case(b"application/json") {
@@ -114,11 +103,6 @@ fn require_json(request: &Request<Body>) -> Result<(), ApiError> {
     }
     let message = "content-type must be application/json";
     Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason::INVALID_REQUEST, message))
-}
-
-/// The layer stack bounds every body; there is no second bound here.
-async fn read(body: Body) -> Result<Bytes, ApiError> {
-    to_bytes(body, usize::MAX).await.map_err(|error| crate::body::unreadable(&error).into())
 }
 
 #[derive(Serialize)]
@@ -143,24 +127,24 @@ impl From<Model> for ModelBody {
     }
 }
 
-async fn list_models(State(state): State<OpenAi>, request: Parts) -> Result<Response, ApiError> {
-    let data = models(&state, &request.extensions).await?;
+async fn list_models(State(front): State<Front>, request: Parts) -> Result<Response, ApiError> {
+    let data = models(&front, &request.extensions).await?;
     Ok(json(serde_json::to_vec(&ModelList { object: "list", data }).unwrap_or_default()))
 }
 
 async fn retrieve_model(
-    State(state): State<OpenAi>,
+    State(front): State<Front>,
     Path(name): Path<String>,
     request: Parts,
 ) -> Result<Response, ApiError> {
-    let found = models(&state, &request.extensions).await?.into_iter().find(|model| model.id == name);
+    let found = models(&front, &request.extensions).await?.into_iter().find(|model| model.id == name);
     let missing =
         || ApiError::new(StatusCode::NOT_FOUND, reason::MODEL_NOT_FOUND, "the backend has no such model");
     Ok(json(serde_json::to_vec(&found.ok_or_else(missing)?).unwrap_or_default()))
 }
 
-async fn models(state: &OpenAi, extensions: &Extensions) -> Result<Vec<ModelBody>, Status> {
-    let models = state.chat.models(permit(extensions)?, None).await?;
+async fn models(front: &Front, extensions: &Extensions) -> Result<Vec<ModelBody>, Status> {
+    let models = front.chat.models(permit(extensions)?, None).await?;
     Ok(models.into_iter().map(ModelBody::from).collect())
 }
 

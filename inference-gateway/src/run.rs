@@ -99,6 +99,8 @@ fn gateway(
         MutualChannel::new(config.attestation_svc, Role::Attestation, holder.material(), tracker.clone());
     Gateway {
         backend: Arc::new(Adapter::new(attached, config.answers.frame)),
+        kind: config.measured.backend.kind,
+        strict: config.strict,
         evidence: Arc::new(AttestationSvc::new(attestation, tracker)),
         gate: holder.gate(),
         clock,

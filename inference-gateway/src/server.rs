@@ -20,14 +20,16 @@ use proto::{
     },
     reason,
 };
-use service_runtime::{CancellationToken, Clock, Routes, Scope};
+use service_runtime::{BackendKind, CancellationToken, Clock, Routes, Scope};
 use tonic::{Code, Status};
 
 use crate::{
     body::{Bounds, bounded, too_large},
     chat::{AnswerLimits, Chat, ChatMetrics},
     evidence::{self, Attestation},
-    openai::{self, OpenAi},
+    front::Front,
+    ollama, openai,
+    relay::Relay,
     request_id::{self, RequestId},
     rpc::{Inference, Models},
     upstream::{Backend, Evidence},
@@ -38,6 +40,10 @@ use crate::{
 pub struct Gateway {
     /// Answers chat requests.
     pub backend: Arc<dyn Backend>,
+    /// What the model server behind it speaks.
+    pub kind: BackendKind,
+    /// Whether parameters that Cube does not know are refused where requests are passed on.
+    pub strict: bool,
     /// Makes evidence.
     pub evidence: Arc<dyn Evidence>,
     /// Whether anything may be served.
@@ -81,10 +87,18 @@ pub fn router(gateway: Gateway) -> Router {
 
 fn routes(gateway: &Gateway) -> (Router, Methods) {
     let chat = Chat::new(gateway.backend.clone(), gateway.limits.clone(), gateway.metrics.clone());
+    let front = Front {
+        chat: chat.clone(),
+        relay: Relay::new(gateway.backend.clone(), gateway.limits.clone(), gateway.metrics.clone()),
+        backend: gateway.kind,
+        strict: gateway.strict,
+        clock: gateway.clock.clone(),
+    };
     let attestation = Attestation { evidence: gateway.evidence.clone(), limit: gateway.limits.evidence };
     let (grpc, methods) = grpc(gateway, &chat, &attestation);
     let routes = grpc
-        .merge(openai::router(OpenAi { chat, clock: gateway.clock.clone() }))
+        .merge(openai::router(front.clone()))
+        .merge(ollama::router(front))
         .merge(evidence::router(attestation))
         .method_not_allowed_fallback(async || openai::no_such_method())
         .fallback(no_such_path);
@@ -121,7 +135,7 @@ const SERVICES: [&str; 3] = [INFERENCE, MODELS, ATTESTATION];
 
 /// Those that are no gRPC, as routes.
 pub fn http_paths() -> Vec<&'static str> {
-    [openai::PATHS, evidence::PATHS].concat()
+    [openai::paths().as_slice(), ollama::PATHS, evidence::PATHS].concat()
 }
 
 /// The paths that are told of by name; every other one is `unmatched`.

@@ -6,6 +6,7 @@ use futures_util::stream::BoxStream;
 use health_gate::ServingPermit;
 use proto::{
     attestation::v1::{CollectCachedEvidenceResponse, EvidenceChallenge},
+    backend::v1::{Endpoint, relay_response::Part},
     inference::v1::{ChatEvent, Model},
     reason,
 };
@@ -25,6 +26,28 @@ pub(crate) use mutual::MutualChannel;
 /// Events of one answer. Dropping it cancels the work behind it.
 pub type EventStream = BoxStream<'static, Result<ChatEvent, Status>>;
 
+/// Parts of one relayed answer. Dropping it cancels the work behind it.
+pub type PartStream = BoxStream<'static, Result<Part, Status>>;
+
+/// One request in a dialect of the model server's own.
+#[derive(Debug)]
+pub struct RelayCall {
+    /// Cube's identifier of the request.
+    pub request_id: RequestId,
+    /// What is asked of the model server.
+    pub endpoint: Endpoint,
+    /// Media type of the body; empty for JSON.
+    pub content_type: String,
+    /// The body.
+    pub body: Bytes,
+    /// Leave out what tells of nothing but usage.
+    pub strip_usage: bool,
+    /// The answer comes piece by piece.
+    pub streamed: bool,
+    /// When the caller gives up, where that is known.
+    pub deadline: Option<Instant>,
+}
+
 /// One chat request on its way to the backend.
 #[derive(Debug)]
 pub struct Call {
@@ -41,6 +64,8 @@ pub struct Call {
 pub trait Backend: Send + Sync + 'static {
     /// Runs one chat request.
     async fn generate(&self, permit: &ServingPermit, call: Call) -> Result<EventStream, Status>;
+    /// Passes one request on.
+    async fn relay(&self, permit: &ServingPermit, call: RelayCall) -> Result<PartStream, Status>;
     /// The backend's models, in its order.
     async fn models(&self, permit: &ServingPermit) -> Result<Vec<Model>, Status>;
 }

@@ -141,6 +141,9 @@ reasons! {
     ENDPOINT_NOT_IN_BACKEND: No, grpc [Unimplemented], http [501],
         "Callers ask another endpoint or another model; docs/apis.md has what each backend is asked for. Operators may \
          have to start the model server with a flag for it.";
+    /// Models are fixed by whoever runs the model server: nobody pulls, pushes, creates or deletes one through Cube.
+    MODELS_ARE_FIXED: No, grpc [], http [403],
+        "Callers take a model that `GET /api/tags` or `GET /v1/models` lists. Operators manage models on the machine.";
     /// There is no such method, path or health name here.
     UNKNOWN_METHOD: No, grpc [Unimplemented, NotFound], http [404, 405, 501],
         "Callers correct the path, or the HTTP method (405). 501: operators give gateway and adapter the same version.";

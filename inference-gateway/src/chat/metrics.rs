@@ -52,7 +52,6 @@ const COUNTS: Buckets = Buckets(&[
     67_108_864.0,
 ]);
 
-const OPERATION: &str = "chat";
 const PROVIDER: &str = "cube";
 /// `error_type` of an answer whose caller left.
 const CANCELLED: &str = "cancelled";
@@ -85,10 +84,11 @@ impl ChatMetrics {
     }
 
     /// An answer is asked for.
-    pub(super) fn begin(&self, sampling: Option<&Sampling>) -> Meter {
+    pub(crate) fn begin(&self, operation: &'static str, sampling: Option<&Sampling>) -> Meter {
         describe_request(sampling);
         Meter {
             metrics: self.clone(),
+            operation,
             since: Instant::now(),
             first: None,
             model: OTHER,
@@ -127,8 +127,9 @@ impl KnownModels {
 
 /// One answer; told of when this is dropped.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     metrics: ChatMetrics,
+    operation: &'static str,
     since: Instant,
     first: Option<Instant>,
     model: &'static str,
@@ -140,21 +141,36 @@ impl Meter {
     /// The next event of the answer.
     pub(super) fn event(&mut self, event: &ChatEvent) {
         match &event.event {
-            Some(Event::Started(started)) => self.model = self.metrics.models.name(&started.model),
-            Some(Event::Usage(usage)) => self.usage = Some(*usage),
+            Some(Event::Started(started)) => self.model(&started.model),
+            Some(Event::Usage(usage)) => self.usage(*usage),
             Some(Event::Finished(finished)) => describe_finish(finished.reason()),
-            Some(_) if self.first.is_none() => self.first = Some(Instant::now()),
-            _ => {}
+            Some(_) => self.piece(),
+            None => {}
         }
     }
 
+    /// Who answers.
+    pub(crate) fn model(&mut self, model: &str) {
+        self.model = self.metrics.models.name(model);
+    }
+
+    /// A piece of output.
+    pub(crate) fn piece(&mut self) {
+        self.first.get_or_insert_with(Instant::now);
+    }
+
+    /// Token counts.
+    pub(crate) fn usage(&mut self, usage: Usage) {
+        self.usage = Some(usage);
+    }
+
     /// The answer is whole.
-    pub(super) fn whole(&mut self) {
+    pub(crate) fn whole(&mut self) {
         self.error = "";
     }
 
     /// The answer failed.
-    pub(super) fn failed(&mut self, status: &Status) {
+    pub(crate) fn failed(&mut self, status: &Status) {
         let reason = proto::reason_of(status).and_then(|name| Reason::named(&name));
         self.error = reason.map_or(INTERNAL, |reason| reason.name);
     }
@@ -162,29 +178,29 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        let (metrics, model) = (&self.metrics, self.model);
+        let (metrics, model, operation) = (&self.metrics, self.model, self.operation);
         let seconds = |until: Instant| until.saturating_duration_since(self.since).as_secs_f64();
         let now = Instant::now();
-        metrics.duration.observe([OPERATION, PROVIDER, model, self.error], seconds(now));
-        describe("gen_ai.operation.name", Attribute::Word(OPERATION));
+        metrics.duration.observe([operation, PROVIDER, model, self.error], seconds(now));
+        describe("gen_ai.operation.name", Attribute::Word(operation));
         describe("gen_ai.provider.name", Attribute::Word(PROVIDER));
         describe("gen_ai.response.model", Attribute::Word(model));
         if !self.error.is_empty() {
             describe("error.type", Attribute::Word(self.error));
         }
         if let Some(first) = self.first {
-            metrics.first_token.observe([OPERATION, PROVIDER, model], seconds(first));
+            metrics.first_token.observe([operation, PROVIDER, model], seconds(first));
         }
         let Some(usage) = self.usage else { return };
         for (kind, count) in counts(&usage) {
-            metrics.tokens.observe([OPERATION, PROVIDER, model, kind], count.into());
+            metrics.tokens.observe([operation, PROVIDER, model, kind], count.into());
         }
         describe("gen_ai.usage.input_tokens", Attribute::Count(usage.prompt_tokens.into()));
         describe("gen_ai.usage.output_tokens", Attribute::Count(usage.completion_tokens.into()));
         if let (Some(first), 2..) = (self.first, usage.completion_tokens) {
             let rest = now.saturating_duration_since(first).as_secs_f64();
             let per_token = rest / f64::from(usage.completion_tokens - 1);
-            metrics.per_token.observe([OPERATION, PROVIDER, model], per_token);
+            metrics.per_token.observe([operation, PROVIDER, model], per_token);
         }
     }
 }
@@ -245,7 +261,6 @@ mod tests {
             ["gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.response.model", "error.type"];
         assert_eq!(DURATION.labels.map(str::to_owned), attributes.map(|name| prometheus(name, "")));
         assert_eq!(TOKENS.labels[3], prometheus("gen_ai.token.type", ""));
-        assert_eq!(OPERATION, "chat");
     }
 
     fn model(name: &str) -> Model {
@@ -271,7 +286,7 @@ mod tests {
         let text = scraped(|metrics| {
             metrics.learn(&[model("listed")]);
             for name in ["listed", "what the caller asked for"] {
-                metrics.begin(None).event(&started(name));
+                metrics.begin("chat", None).event(&started(name));
             }
         });
         assert!(text.contains("gen_ai_response_model=\"listed\""), "{text}");
@@ -283,8 +298,8 @@ mod tests {
         let text = scraped(|metrics| {
             let many: Vec<_> = (0..1000).map(|number| model(&number.to_string())).collect();
             metrics.learn(&many);
-            metrics.begin(None).event(&started("63"));
-            metrics.begin(None).event(&started("64"));
+            metrics.begin("chat", None).event(&started("63"));
+            metrics.begin("chat", None).event(&started("64"));
         });
         assert!(text.contains("model=\"63\"") && !text.contains("model=\"64\""), "{text}");
     }
@@ -293,7 +308,7 @@ mod tests {
     async fn every_way_out_is_told_of() {
         use std::time::Duration;
         let text = scraped_async(async |metrics: &ChatMetrics| {
-            let mut whole = metrics.begin(None);
+            let mut whole = metrics.begin("chat", None);
             tokio::time::advance(Duration::from_secs(1)).await;
             whole.event(&event(Event::Text(proto::inference::v1::TextDelta { text: "secret".into() })));
             tokio::time::advance(Duration::from_secs(2)).await;
@@ -301,9 +316,9 @@ mod tests {
                 Usage { prompt_tokens: 7, completion_tokens: 5, cached_tokens: Some(3), ..Usage::default() };
             whole.event(&event(Event::Usage(usage)));
             whole.whole();
-            let mut failed = metrics.begin(None);
+            let mut failed = metrics.begin("chat", None);
             failed.failed(&proto::status(tonic::Code::DataLoss, proto::reason::BACKEND_TRUNCATED, "cut"));
-            drop(metrics.begin(None));
+            drop(metrics.begin("chat", None));
         })
         .await;
         for line in [

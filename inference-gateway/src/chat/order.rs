@@ -68,7 +68,7 @@ impl Order {
 }
 
 /// The adapter broke its contract.
-pub(super) fn broken(what: &str) -> Status {
+pub(crate) fn broken(what: &str) -> Status {
     proto::status(
         Code::Internal,
         reason::BACKEND_PROTOCOL,

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use proto::inference::v1::{ContentPart, Image, Message, Role, ToolCall, content_part::Part};
 
-use super::{error::ApiError, json::Field};
+use super::error::ApiError;
+use crate::json::Field;
 
 /// A message, read.
 pub(super) struct Read {

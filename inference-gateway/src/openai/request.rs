@@ -5,12 +5,11 @@
 
 use proto::inference::v1::{ChatSpec, ReasoningEffort, Sampling};
 
-use super::{
-    error::ApiError,
+use super::{error::ApiError, message, tools};
+use crate::{
     json::{self, Object},
-    message, tools,
+    spec::ValidSpec,
 };
-use crate::spec::ValidSpec;
 
 /// A request, read.
 pub(super) struct Completion {

@@ -5,12 +5,10 @@ use proto::inference::v1::{
     tool_choice::Choice,
 };
 
-use super::{
-    error::ApiError,
-    json::{Field, Object},
-};
+use super::error::ApiError;
+use crate::json::{Field, Object};
 
-pub(super) fn tools(object: &mut Object<'_>) -> Result<Vec<Tool>, ApiError> {
+pub(crate) fn tools(object: &mut Object<'_>) -> Result<Vec<Tool>, ApiError> {
     let Some(field) = object.take("tools") else { return Ok(Vec::new()) };
     field.array()?.into_iter().map(tool).collect()
 }

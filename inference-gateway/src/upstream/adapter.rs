@@ -4,14 +4,15 @@ use futures_util::{StreamExt, TryStreamExt, future::ready};
 use health_gate::{ServingPermit, attach::AttachedChannel};
 use proto::{
     backend::v1::{
-        GenerateRequest, GenerateResponse, ListModelsRequest, backend_service_client::BackendServiceClient,
+        GenerateRequest, GenerateResponse, ListModelsRequest, RelayRequest, RelayResponse,
+        backend_service_client::BackendServiceClient, relay_response::Part,
     },
     inference::v1::{ChatEvent, Model},
     reason,
 };
 use tonic::Status;
 
-use super::{Backend, Call, EventStream, presentable};
+use super::{Backend, Call, EventStream, PartStream, RelayCall, presentable};
 
 /// The client of backend-adapter; a cheap handle.
 #[derive(Clone)]
@@ -37,11 +38,32 @@ impl Backend for Adapter {
         Ok(events.map_err(fit).and_then(|response| ready(event(response))).boxed())
     }
 
+    async fn relay(&self, permit: &ServingPermit, call: RelayCall) -> Result<PartStream, Status> {
+        permit.check()?;
+        let request = RelayRequest {
+            request_id: call.request_id.as_str().to_owned(),
+            endpoint: call.endpoint.into(),
+            content_type: call.content_type,
+            body: call.body,
+            strip_usage: call.strip_usage,
+            streamed: call.streamed,
+        };
+        let parts = self.client.clone().relay(request).await.map_err(fit)?.into_inner();
+        Ok(parts.map_err(fit).and_then(|response| ready(part(response))).boxed())
+    }
+
     async fn models(&self, permit: &ServingPermit) -> Result<Vec<Model>, Status> {
         permit.check()?;
         let answer = self.client.clone().list_models(ListModelsRequest {}).await.map_err(fit)?;
         Ok(answer.into_inner().models)
     }
+}
+
+fn part(response: RelayResponse) -> Result<Part, Status> {
+    response.part.ok_or_else(|| {
+        let message = "the adapter sent an empty part";
+        proto::status(tonic::Code::Internal, reason::BACKEND_PROTOCOL, message)
+    })
 }
 
 fn event(response: GenerateResponse) -> Result<ChatEvent, Status> {

@@ -87,6 +87,8 @@ async fn what_is_served_is_described() {
             item.as_object().unwrap().values().flat_map(|one| one["responses"].as_object().unwrap())
         {
             let status: u16 = status.parse().unwrap();
+            let shared = answer["$ref"].as_str().and_then(|name| document.pointer(name.strip_prefix('#')?));
+            let answer = shared.unwrap_or(answer);
             let text = answer["description"].as_str().unwrap();
             for word in
                 text.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|word| word.contains('_'))

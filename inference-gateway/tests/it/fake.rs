@@ -5,9 +5,10 @@ use std::{collections::VecDeque, sync::Mutex};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use health_gate::ServingPermit;
-use inference_gateway::upstream::{Backend, Call, EventStream, Evidence};
+use inference_gateway::upstream::{Backend, Call, EventStream, Evidence, PartStream, RelayCall};
 use proto::{
     attestation::v1::{CollectCachedEvidenceResponse, EvidenceChallenge},
+    backend::v1::{RelayEnd, RelayForm, RelayHead, relay_response::Part},
     inference::v1::{
         ChatEvent, ChatSpec, FinishReason, Finished, Model, Started, TextDelta, Usage, chat_event::Event,
     },
@@ -33,8 +34,13 @@ pub(crate) struct Seen {
     pub(crate) deadline: Option<Instant>,
 }
 
+/// One step of a relayed answer.
+pub(crate) type Piece = Result<Part, Status>;
+
 #[derive(Default)]
 pub(crate) struct Fake {
+    relays: Mutex<VecDeque<mpsc::UnboundedReceiver<Piece>>>,
+    pub(crate) relayed: Mutex<Vec<RelayCall>>,
     answers: Mutex<VecDeque<mpsc::UnboundedReceiver<Step>>>,
     pub(crate) seen: Mutex<Vec<Seen>>,
     pub(crate) collected: Mutex<Vec<EvidenceChallenge>>,
@@ -52,6 +58,19 @@ impl Fake {
         script
     }
 
+    /// The next request that is passed on will be answered by what is sent here.
+    pub(crate) fn next_relay(&self) -> mpsc::UnboundedSender<Piece> {
+        let (script, answer) = mpsc::unbounded_channel();
+        self.relays.lock().unwrap().push_back(answer);
+        script
+    }
+
+    /// The next request that is passed on will be answered by exactly `pieces`.
+    pub(crate) fn relay(&self, pieces: impl IntoIterator<Item = Piece>) {
+        let script = self.next_relay();
+        pieces.into_iter().for_each(|piece| script.send(piece).unwrap());
+    }
+
     /// The next call will be answered by exactly `events`.
     pub(crate) fn answer(&self, events: impl IntoIterator<Item = Step>) {
         let script = self.next();
@@ -67,6 +86,14 @@ impl Backend for Fake {
         self.seen.lock().unwrap().push(seen);
         let answer = self.answers.lock().unwrap().pop_front();
         let missing = || proto::status(Code::NotFound, reason::MODEL_NOT_FOUND, "no such model");
+        Ok(UnboundedReceiverStream::new(answer.ok_or_else(missing)?).boxed())
+    }
+
+    async fn relay(&self, _: &ServingPermit, call: RelayCall) -> Result<PartStream, Status> {
+        self.relayed.lock().unwrap().push(call);
+        let answer = self.relays.lock().unwrap().pop_front();
+        let missing =
+            || proto::status(Code::Unimplemented, reason::ENDPOINT_NOT_IN_BACKEND, "no such endpoint");
         Ok(UnboundedReceiverStream::new(answer.ok_or_else(missing)?).boxed())
     }
 
@@ -124,4 +151,26 @@ pub(crate) fn hello() -> [Step; 5] {
 
 pub(crate) fn failure() -> Step {
     Err(proto::status(Code::Internal, reason::BACKEND_FAILED, "the model server failed"))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a step of a stream")]
+pub(crate) fn head(form: RelayForm) -> Piece {
+    let content_type = match form {
+        RelayForm::Events => "text/event-stream; charset=utf-8",
+        RelayForm::Lines => "application/x-ndjson",
+        _ => "application/json",
+    };
+    Ok(Part::Head(RelayHead { form: form.into(), content_type: content_type.to_owned() }))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a step of a stream")]
+pub(crate) fn piece(text: &str) -> Piece {
+    Ok(Part::Body(Bytes::copy_from_slice(text.as_bytes())))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a step of a stream")]
+pub(crate) fn end() -> Piece {
+    Ok(Part::End(RelayEnd {
+        usage: Some(Usage { prompt_tokens: 3, completion_tokens: 2, ..Usage::default() }),
+    }))
 }

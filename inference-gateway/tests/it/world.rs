@@ -15,8 +15,8 @@ use inference_gateway::{AnswerLimits, ChatMetrics, server};
 use mtls::{Role, ServiceKey};
 use rustls_pki_types::CertificateDer;
 use service_runtime::{
-    CancellationToken, Clock, Incoming, ManualClock, MeasuredConfig, Observer, Registry, Server, ServerTls,
-    SystemClock, TaskTracker,
+    BackendKind, CancellationToken, Clock, Incoming, ManualClock, MeasuredConfig, Observer, Registry, Server,
+    ServerTls, SystemClock, TaskTracker,
 };
 use snp_evidence::{Endorsements, Evidence, EvidenceFormat, Policy, TrustRoots, Vek};
 use snp_platform::{Platform, PlatformError};
@@ -80,12 +80,23 @@ impl World {
     }
 
     pub(crate) async fn with(limits: AnswerLimits) -> Self {
+        Self::before(BackendKind::Ollama, limits, false).await
+    }
+
+    /// Before a model server that speaks OpenAI's dialect; `strict` towards what Cube does not know.
+    pub(crate) async fn relaying(limits: AnswerLimits, strict: bool) -> Self {
+        Self::before(BackendKind::Openai, limits, strict).await
+    }
+
+    async fn before(kind: BackendKind, limits: AnswerLimits, strict: bool) -> Self {
         mtls::install_crypto_provider();
         let deployment = Deployment::start().await;
         let holder = deployment.lease().await;
         let (fake, draining) = (Arc::new(Fake::default()), CancellationToken::new());
         let gateway = server::Gateway {
             backend: fake.clone(),
+            kind,
+            strict,
             evidence: fake.clone(),
             gate: holder.gate(),
             clock: deployment.clock.clone(),

@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::{Value, error::Category, value::RawValue};
 
-use super::error::ApiError;
+use crate::openai::error::ApiError;
 use proto::spec::MAX_ITEMS;
 
 /// Deepest nesting of arrays and objects.
@@ -20,7 +20,7 @@ const MAX_NEUTRAL: usize = 64;
 const MAX_NAME: usize = 64;
 
 /// Reads a whole body as one JSON value.
-pub(super) fn document(body: &[u8]) -> Result<Field<'_>, ApiError> {
+pub(crate) fn document(body: &[u8]) -> Result<Field<'_>, ApiError> {
     let text = std::str::from_utf8(body)
         .map_err(|error| refuse(format!("the body is not UTF-8 at byte {}", error.valid_up_to())))?;
     check_depth(text)?;
@@ -60,60 +60,64 @@ fn check_depth(text: &str) -> Result<(), ApiError> {
 }
 
 /// A value and where it stands.
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     path: String,
     raw: &'a RawValue,
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// The exact text of the value.
-    pub(super) fn text(&self) -> &'a str {
+    pub(crate) fn text(&self) -> &'a str {
         self.raw.get()
     }
 
-    pub(super) fn is_string(&self) -> bool {
+    pub(crate) fn raw(&self) -> &'a RawValue {
+        self.raw
+    }
+
+    pub(crate) fn is_string(&self) -> bool {
         self.text().starts_with('"')
     }
 
-    pub(super) fn string(&self) -> Result<String, ApiError> {
+    pub(crate) fn string(&self) -> Result<String, ApiError> {
         self.parse("a string")
     }
 
     /// A string that holds no escapes is borrowed: an image is not copied twice.
-    pub(super) fn long_string(&self) -> Result<Cow<'a, str>, ApiError> {
+    pub(crate) fn long_string(&self) -> Result<Cow<'a, str>, ApiError> {
         match self.raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             Some(plain) if !plain.contains('\\') => Ok(Cow::Borrowed(plain)),
             _ => self.string().map(Cow::Owned),
         }
     }
 
-    pub(super) fn boolean(&self) -> Result<bool, ApiError> {
+    pub(crate) fn boolean(&self) -> Result<bool, ApiError> {
         self.parse("true or false")
     }
 
-    pub(super) fn number(&self) -> Result<f32, ApiError> {
+    pub(crate) fn number(&self) -> Result<f32, ApiError> {
         self.parse("a number")
     }
 
-    pub(super) fn count(&self) -> Result<u32, ApiError> {
+    pub(crate) fn count(&self) -> Result<u32, ApiError> {
         self.parse("a whole number from 0 to 4294967295")
     }
 
-    pub(super) fn integer(&self) -> Result<i64, ApiError> {
+    pub(crate) fn integer(&self) -> Result<i64, ApiError> {
         self.parse("a whole number of 64 bits")
     }
 
-    pub(super) fn array(&self) -> Result<Vec<Field<'a>>, ApiError> {
+    pub(crate) fn array(&self) -> Result<Vec<Field<'a>>, ApiError> {
         let items: Items<'a> = self.parse("an array of at most 16384 items")?;
         let field = |(at, raw)| Field { path: format!("{}[{at}]", self.path), raw };
         Ok(items.0.into_iter().enumerate().map(field).collect())
     }
 
-    pub(super) fn object(self) -> Result<Object<'a>, ApiError> {
+    pub(crate) fn object(self) -> Result<Object<'a>, ApiError> {
         let members: Members<'a> = self.parse("an object")?;
         if let Some(name) = members.twice {
             let path = member_path(&self.path, &name);
@@ -123,12 +127,12 @@ impl<'a> Field<'a> {
     }
 
     /// An object kept as text, byte for byte.
-    pub(super) fn raw_object(&self) -> Result<String, ApiError> {
+    pub(crate) fn raw_object(&self) -> Result<String, ApiError> {
         if self.text().starts_with('{') { Ok(self.text().to_owned()) } else { Err(self.must_be("an object")) }
     }
 
     /// Refuses the value: it must be `what`.
-    pub(super) fn must_be(&self, what: &str) -> ApiError {
+    pub(crate) fn must_be(&self, what: &str) -> ApiError {
         let subject = if self.path.is_empty() { "the body" } else { &self.path };
         ApiError::invalid(self.path.as_str(), format!("{subject} must be {what}"))
     }
@@ -140,25 +144,48 @@ impl<'a> Field<'a> {
 }
 
 /// The members of an object that nobody asked for yet.
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     path: String,
     members: BTreeMap<String, &'a RawValue>,
 }
 
 impl<'a> Object<'a> {
+    /// A member, which stays; null is the same as none.
+    pub(crate) fn get(&self, name: &str) -> Option<Field<'a>> {
+        let raw = *self.members.get(name)?;
+        (raw.get() != "null").then(|| Field { path: member_path(&self.path, name), raw })
+    }
+
+    /// Sets a member to a text that is JSON.
+    pub(crate) fn put(&mut self, name: &str, json: &'static str) {
+        if let Ok(raw) = serde_json::from_str(json) {
+            self.members.insert(name.to_owned(), raw);
+        }
+    }
+
+    /// The names of the members that are left.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.keys().map(String::as_str)
+    }
+
+    /// What is left, as JSON: each member by its exact text.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.members).unwrap_or_default()
+    }
+
     /// A member; null is the same as none, as in OpenAI's API.
-    pub(super) fn take(&mut self, name: &str) -> Option<Field<'a>> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<Field<'a>> {
         let raw = self.members.remove(name)?;
         (raw.get() != "null").then(|| Field { path: member_path(&self.path, name), raw })
     }
 
-    pub(super) fn require(&mut self, name: &str) -> Result<Field<'a>, ApiError> {
+    pub(crate) fn require(&mut self, name: &str) -> Result<Field<'a>, ApiError> {
         let path = member_path(&self.path, name);
         self.take(name).ok_or_else(|| ApiError::invalid(path.clone(), format!("{path} is required")))
     }
 
     /// Takes a string, which must be one of `choices`.
-    pub(super) fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &mut self,
         name: &str,
         choices: &[(&str, T)],
@@ -168,7 +195,7 @@ impl<'a> Object<'a> {
 
     /// Members that Cube knows and cannot honour. Each may say what is the case
     /// anyway (one of the JSON texts beside its name); anything else is refused.
-    pub(super) fn only_neutral(&mut self, table: &[(&str, &[&str])]) -> Result<(), ApiError> {
+    pub(crate) fn only_neutral(&mut self, table: &[(&str, &[&str])]) -> Result<(), ApiError> {
         for (name, neutral) in table {
             let Some(field) = self.take(name) else { continue };
             if !is_one_of(field.text(), neutral) {
@@ -179,7 +206,7 @@ impl<'a> Object<'a> {
     }
 
     /// Refuses what is left.
-    pub(super) fn finish(self) -> Result<(), ApiError> {
+    pub(crate) fn finish(self) -> Result<(), ApiError> {
         match self.members.into_keys().next() {
             Some(name) => Err(ApiError::unknown(member_path(&self.path, &name))),
             None => Ok(()),
@@ -189,7 +216,7 @@ impl<'a> Object<'a> {
 
 impl Field<'_> {
     /// A string, which must be one of `choices`.
-    pub(super) fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, ApiError> {
+    pub(crate) fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, ApiError> {
         let text = self.long_string()?;
         let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
         found.ok_or_else(|| {
@@ -216,7 +243,7 @@ fn not_honoured(path: String, neutral: &[&str]) -> ApiError {
 
 /// `name` within `path`. A name that no parameter could have is not repeated: it
 /// may be a prompt that lost its quotes.
-fn member_path(path: &str, name: &str) -> String {
+pub(crate) fn member_path(path: &str, name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     let name = if name.len() <= MAX_NAME && name.bytes().all(plain) { name } else { "(unprintable name)" };
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
