@@ -62,6 +62,10 @@ pub(super) fn event(event: &str, endpoint: Endpoint) -> Result<Sight, BackendErr
     if !(data.starts_with('{') && data.ends_with('}')) {
         return Err(BackendError::Protocol("an event that is no JSON object"));
     }
+    let of_choices = matches!(endpoint, Endpoint::OpenaiChat | Endpoint::OpenaiCompletions);
+    if of_choices && !has_name(&data, "choices") && !has_name(&data, "error") {
+        return Err(BackendError::Protocol("an event without choices"));
+    }
     let typed = matches!(endpoint, Endpoint::OpenaiResponses | Endpoint::AnthropicMessages);
     if !typed && !has_name(&data, "error") && !has_name(&data, "usage") {
         return Ok(Sight::Piece);

@@ -123,8 +123,13 @@ fn responses_and_messages_end_in_their_own_way() {
 
 #[test]
 fn what_is_no_frame_of_its_form_is_refused() {
-    for answer in ["data: {\"choices\":\n\n", "data: words\n\n", "data: \u{1}\n\n", "data: {\"usage\":5}\n\n"]
-    {
+    for answer in [
+        "data: {\"text\":\"no choices\"}\n\n",
+        "data: {\"choices\":\n\n",
+        "data: words\n\n",
+        "data: \u{1}\n\n",
+        "data: {\"usage\":5}\n\n",
+    ] {
         assert!(matches!(events(answer).2, Some(BackendError::Protocol(_))), "{answer}");
     }
     assert!(matches!(lines("words\n").2, Some(BackendError::Protocol(_))));

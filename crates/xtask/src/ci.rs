@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Official clients that the tests drive unchanged.
-const CLIENTS: &[&str] = &["grpcio==1.85.1", "httpx==0.28.1", "openai==3.54.0"];
+const CLIENTS: &[&str] = &["grpcio==1.85.1", "httpx==0.28.1", "ollama==0.6.3", "openai==3.54.0"];
 /// Lints the .proto files, and compares them with the baseline.
 const BUF: &[&str] = &["buf-bin==1.75.0"];
 

@@ -9,6 +9,7 @@ mod fuzz;
 mod grpcurl;
 mod isolation;
 mod mutants;
+mod sdk;
 mod snp_peers;
 mod verifiers;
 
@@ -34,6 +35,10 @@ type Driver = fn() -> Result<Command>;
 const RUNS: &[(&str, Driver)] = &[
     ("grpcurl", grpcurl::driver),
     ("isolation", isolation::driver),
+    ("ollama-js", || sdk::node("ollama-js", "ollama")),
+    ("ollama-python", || sdk::python("ollama-python")),
+    ("openai-node", || sdk::node("openai-node", "openai")),
+    ("openai-python", || sdk::python("openai-python")),
     ("proxy", proxy),
     ("rotation", || example("rotation")),
     ("verify-docs", || example("verify-docs")),

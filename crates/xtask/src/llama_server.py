@@ -1,13 +1,13 @@
 """Runs llama.cpp's server on loopback until standard input ends.
 
-Usage: python -c THIS MODEL.gguf NAME PORT. Prints "ready" once the model is loaded.
+Usage: python -c THIS MODEL.gguf NAME PORT [--embeddings]. Prints "ready" once the model is loaded.
 """
 
 import sys
 
 import xllamacpp
 
-path, name, port = sys.argv[1:4]
+path, name, port, *flags = sys.argv[1:]
 params = xllamacpp.CommonParams()
 params.model.path = path
 params.model_alias = {name}
@@ -16,6 +16,7 @@ params.port = int(port)
 params.n_ctx = 4096
 params.n_parallel = 4
 params.cpuparams.n_threads = 2
+params.embedding = "--embeddings" in flags
 server = xllamacpp.Server(params)
 print("ready", flush=True)
 sys.stdin.read()

@@ -19,7 +19,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 pub(crate) fn package() -> Result<()> {
     set_up()?;
     let mut build = cargo(&["build", "--release", "--locked", "--bins", "--target", TARGET]);
-    PROGRAMS.iter().for_each(|(package, _)| drop(build.args(["--package", package])));
+    build.args(PROGRAMS.iter().flat_map(|(package, _)| ["--package", package]));
     run(&mut build)?;
     let folder = target()?.join("package");
     if folder.exists() {

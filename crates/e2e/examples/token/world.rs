@@ -11,6 +11,7 @@ use health_gate::{
 use mtls::Role;
 use proto::backend::v1::{
     AttachRequest, AttachResponse, GenerateRequest, GenerateResponse, ListModelsRequest, ListModelsResponse,
+    RelayRequest, RelayResponse,
     backend_service_client::BackendServiceClient,
     backend_service_server::{BackendService, BackendServiceServer},
 };
@@ -114,6 +115,12 @@ impl BackendService for Capture {
 
     async fn generate(&self, _: Request<GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
         Err(Status::unimplemented("nothing is generated here"))
+    }
+
+    type RelayStream = Answers<RelayResponse>;
+
+    async fn relay(&self, _: Request<RelayRequest>) -> Result<Response<Self::RelayStream>, Status> {
+        Err(Status::unimplemented("nothing is passed on here"))
     }
 
     async fn list_models(

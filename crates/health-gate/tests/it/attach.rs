@@ -16,7 +16,7 @@ use mtls::{Role, no_name};
 use proto::{
     backend::v1::{
         AttachRequest, AttachResponse, GenerateRequest, GenerateResponse, ListModelsRequest,
-        ListModelsResponse,
+        ListModelsResponse, RelayRequest, RelayResponse,
         backend_service_client::BackendServiceClient,
         backend_service_server::{BackendService, BackendServiceServer},
     },
@@ -87,6 +87,12 @@ impl BackendService for Backend {
             event
         });
         Ok(Response::new(permit.guard(events).boxed()))
+    }
+
+    type RelayStream = Answers<RelayResponse>;
+
+    async fn relay(&self, _: Request<RelayRequest>) -> Result<Response<Self::RelayStream>, Status> {
+        Err(Status::unimplemented("nothing is passed on here"))
     }
 
     async fn list_models(
