@@ -58,7 +58,8 @@ impl Relay {
     ) -> Result<Relayed, Status> {
         let mut meter = self.metrics.begin(subject.operation, None);
         meter.model(subject.model);
-        let first = if call.streamed {
+        let streamed = call.streamed;
+        let first = if streamed {
             (Instant::now() + self.limits.first_token, "first_token")
         } else {
             (Instant::now() + self.limits.unary, "unary")
@@ -72,6 +73,9 @@ impl Relay {
         let mut relayed =
             Relayed { parts, meter, limits, first, end, spoken: false, head: RelayHead::default() };
         relayed.head = relayed.begin().await?;
+        if !streamed && relayed.head.form() != RelayForm::Whole {
+            return Err(relayed.fails(broken("it streams, which it was not asked to do")));
+        }
         Ok(relayed)
     }
 }

@@ -35,7 +35,7 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
-use script::{Dialect, answer_body, models};
+use script::{Dialect, answer_body, models, whole_body};
 pub use script::{Head, Script, Step};
 
 /// Longest that a test waits for something to be seen.
@@ -229,6 +229,10 @@ async fn answer(
         Head::Never => std::future::pending().await,
         Head::Die => return Err(io::Error::other("the script dies")),
         Head::Status(status) => return Ok(refusal(dialect, status, &body)),
+    }
+    if !dialect.streams(&body) {
+        let body = whole_body(script.steps, dialect, shared.gate.clone());
+        return Ok(response(StatusCode::OK, "application/json", body));
     }
     let body = answer_body(script.steps, dialect, shared.gate.clone());
     Ok(response(StatusCode::OK, dialect.content_type(), body))

@@ -16,7 +16,9 @@ params.port = int(port)
 params.n_ctx = 4096
 params.n_parallel = 4
 params.cpuparams.n_threads = 2
-params.embedding = "--embeddings" in flags
+if "--embeddings" in flags:
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
 server = xllamacpp.Server(params)
 print("ready", flush=True)
 sys.stdin.read()

@@ -94,6 +94,7 @@ async fn whole_answers_are_whole_or_none() {
         (vec![head(RelayForm::Whole), piece(first)], 500, "BACKEND_TRUNCATED"),
         (vec![head(RelayForm::Whole), piece(body), failed()], 500, "BACKEND_FAILED"),
         (vec![piece(body)], 500, "BACKEND_PROTOCOL"),
+        (vec![head(RelayForm::Events), piece(DONE), end()], 500, "BACKEND_PROTOCOL"),
         (vec![failed()], 500, "BACKEND_FAILED"),
     ] {
         world.fake.relay(pieces);

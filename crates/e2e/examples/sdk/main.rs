@@ -29,7 +29,6 @@ struct Sdk {
     script: &'static str,
     /// Before the script, for the interpreter.
     flags: &'static [&'static str],
-    /// What its streams of tool calls are called; none where the client puts them together differently.
     speaks_ollama: bool,
     cases: &'static [&'static str],
 }
@@ -133,7 +132,7 @@ async fn scripted(sdk: &Sdk, interpreter: &Path, kind: &str) {
     sdk.run.case(&format!("{kind}/a-lapse-in-mid-stream-raises"), lapse(&mut rig, &client));
 }
 
-fn lapse(rig: &mut Rig, client: &Client) -> Result<(), String> {
+fn lapse(rig: &mut Rig, client: &Client<'_>) -> Result<(), String> {
     rig.backend.script(Script::answer([Step::text("first"), Step::Stall]));
     rig.blocking(|rig| {
         let (mut child, mut lines) = client.start("lapse", "fake");

@@ -150,6 +150,38 @@ impl Dialect {
         }
     }
 
+    fn whole(self, text: &str, calls: &[(String, String)], reason: &str, usage: (u32, u32)) -> Value {
+        match self {
+            Self::OpenAi => {
+                let call = |(name, arguments): &(String, String)| json!({"id": "call_fake", "type": "function", "function": {"name": name, "arguments": arguments}});
+                let mut message = json!({"role": "assistant", "content": text});
+                if !calls.is_empty() {
+                    message["tool_calls"] = calls.iter().map(call).collect();
+                }
+                json!({"id": "fake", "object": "chat.completion", "created": 0, "model": MODEL,
+                    "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+                    "usage": {"prompt_tokens": usage.0, "completion_tokens": usage.1, "total_tokens": usage.0 + usage.1}})
+            }
+            Self::Ollama => {
+                let call = |(name, arguments): &(String, String)| {
+                    let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
+                    json!({"function": {"name": name, "arguments": arguments}})
+                };
+                let mut message = json!({"role": "assistant", "content": text});
+                if !calls.is_empty() {
+                    message["tool_calls"] = calls.iter().map(call).collect();
+                }
+                json!({"model": MODEL, "created_at": "2026-01-01T00:00:00Z", "message": message, "done": true,
+                    "done_reason": reason, "prompt_eval_count": usage.0, "eval_count": usage.1})
+            }
+        }
+    }
+
+    /// Whether a request of this dialect asks for a stream.
+    pub(super) fn streams(self, request: &Value) -> bool {
+        request["stream"].as_bool().unwrap_or(self == Self::Ollama)
+    }
+
     fn frame(self, value: &Value) -> String {
         match self {
             Self::OpenAi => format!("data: {value}\n\n"),
@@ -171,6 +203,28 @@ pub(super) fn answer_body(steps: Vec<Step>, dialect: Dialect, gate: Arc<Semaphor
         Some((sent.map(Frame::data), (steps, gate)))
     });
     BodyExt::boxed(StreamBody::new(frames))
+}
+
+/// The answer as one value, where the request asked for that; it comes with [`Step::End`].
+pub(super) fn whole_body(steps: Vec<Step>, dialect: Dialect, gate: Arc<Semaphore>) -> Body {
+    let value = stream::once(async move {
+        let (mut text, mut calls) = (String::new(), Vec::new());
+        for step in steps {
+            match step {
+                Step::Wait => pass(&gate).await,
+                Step::Stall => std::future::pending::<()>().await,
+                Step::Text(piece) => text.push_str(&piece),
+                Step::ToolCall { name, arguments } => calls.push((name, arguments)),
+                Step::End { reason, usage } => {
+                    let value = dialect.whole(&text, &calls, &reason, usage.unwrap_or_default());
+                    return Ok(Frame::data(Bytes::from(value.to_string())));
+                }
+                _ => break,
+            }
+        }
+        Err(io::Error::other("the script dies"))
+    });
+    BodyExt::boxed(StreamBody::new(value))
 }
 
 async fn next(
