@@ -28,6 +28,27 @@ def stream():
     print("".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices))
 
 
+def ollama_models():
+    import ollama
+
+    print(",".join(model.model for model in ollama.list().models))
+
+
+def ollama_stream():
+    import ollama
+
+    print("".join(piece.message.content for piece in ollama.chat("fake", MESSAGES, stream=True)))
+
+
+def ollama_refused():
+    import ollama
+
+    try:
+        ollama_models()
+    except ollama.ResponseError as error:
+        print(error.status_code)
+
+
 def lapse():
     pieces = openai().chat.completions.create(model="fake", messages=MESSAGES, stream=True)
     try:

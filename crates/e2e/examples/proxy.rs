@@ -39,6 +39,10 @@ async fn main() {
         RUN.case("stream", same(&client.run("stream", &[]), "Hello from the fake."));
         let other = [("OPENAI_API_KEY", "cube-another")];
         RUN.case("another-key-is-refused", same(&client.run("refused", &other), "401 PROXY_KEY_REQUIRED"));
+        RUN.case("ollama/models", same(&client.run("ollama_models", &[]), "fake"));
+        RUN.case("ollama/stream", same(&client.run("ollama_stream", &[]), "Hello from the fake."));
+        let other = [("OLLAMA_API_KEY", "cube-another")];
+        RUN.case("ollama/another-key-is-refused", same(&client.run("ollama_refused", &other), "401"));
         RUN.case("another-user-has-no-key", another_user(&proxy));
         RUN.case("a-web-page-is-refused", web_page(&client));
     });
