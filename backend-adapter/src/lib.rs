@@ -2,9 +2,9 @@
 //!
 //! `run` is the service's life. Flow of a request: `server` lays out the layers (gate, guard) →
 //! `rpc` takes the connection's permit → `wire` checks the request → `backend` puts it into the
-//! model server's dialect → `model_server` holds the limits → `http` sends it over a connection that
-//! `dial` makes only for a permit holder → `decode` cuts the answer into frames and `backend` turns
-//! them into events.
+//! model server's dialect, or `relay` finds the endpoint that it is for → `model_server` holds the limits → `http` sends
+//! it over a connection that `dial` makes only for a permit holder → `decode` cuts the answer into frames and `backend`
+//! turns them into events, or `relay` watches them go by.
 //!
 //! Every failure is a status with a stable reason, in mid-stream too: a model server that stalls,
 //! lies or dies never looks like one that finished. When the caller goes away, or the lease or the
@@ -31,4 +31,5 @@ pub use config::Config;
 pub use metrics::metrics;
 pub use model_server::AnswerLimits;
 pub use owner::listener_uid;
+pub use relay::passed_on;
 pub use run::run;

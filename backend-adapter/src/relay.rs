@@ -13,6 +13,7 @@ use proto::{
     backend::v1::{Endpoint, RelayEnd, RelayForm, RelayHead, relay_response::Part},
     inference::v1::Usage,
 };
+use service_runtime::BackendKind;
 
 use crate::{backend::Dialect, decode::FrameError, error::BackendError, model_server::Reader};
 use look::Sight;
@@ -63,6 +64,12 @@ const fn get(path: &'static str) -> Place {
 pub(crate) fn place(endpoint: Endpoint, dialect: Dialect) -> Result<Place, BackendError> {
     let place = PLACES.iter().find(|(known, _)| *known == endpoint).map(|(_, place)| *place);
     place.filter(|place| place.dialects.contains(&dialect)).ok_or(BackendError::NoEndpoint)
+}
+
+/// Paths that are passed on to a model server of this kind, for documents.
+pub fn passed_on(kind: BackendKind) -> impl Iterator<Item = &'static str> {
+    let dialect = Dialect::from(kind);
+    PLACES.iter().filter(move |(_, place)| place.dialects.contains(&dialect)).map(|(_, place)| place.path)
 }
 
 /// Reads an answer, and passes it on.
@@ -129,7 +136,9 @@ impl Watch {
         let frame = std::str::from_utf8(frame).map_err(|_| FrameError::NotUtf8)?;
         let sight = match self.form {
             RelayForm::Lines => look::line(frame)?,
-            _ => look::event(frame, self.endpoint)?,
+            RelayForm::Events | RelayForm::Whole | RelayForm::Unspecified => {
+                look::event(frame, self.endpoint)?
+            }
         };
         match sight {
             Sight::Nothing => return Ok(true),

@@ -1,10 +1,10 @@
-//! The only public door: gRPC and OpenAI's HTTP interface over attested TLS.
+//! The only public door: gRPC, OpenAI's and Ollama's HTTP interface over attested TLS.
 //!
 //! `run` is the service's life. Flow of a request: [`server::router`] (the layer stack: request id, gate, body
-//! bounds) → `rpc` or `openai`, the two dialects → `spec`, what both must satisfy →
-//! `chat`, which asks the [`upstream::Backend`] and watches its answer → back through
-//! the dialect and the gate, event by event. Evidence goes the same way: `evidence` →
-//! [`upstream::Evidence`].
+//! bounds) → `rpc`, `openai` or `ollama` → one of two lanes, each of which asks the [`upstream::Backend`] and watches its
+//! answer: `relay`, where the model server speaks the caller's dialect and bytes go on as they are; or `spec`, what every
+//! translated request must satisfy, and `chat` → back through the gate, piece by piece. Evidence goes the same way:
+//! `evidence` → [`upstream::Evidence`].
 //!
 //! Failure: the port is bound with the first lease and not before. While the lease has
 //! lapsed only health answers. Whatever fails in the middle of an answer ends it such

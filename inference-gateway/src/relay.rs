@@ -119,7 +119,9 @@ impl Relayed {
         if json {
             let told: Told = serde_json::from_slice(&whole)
                 .map_err(|_| self.fails(broken("it is cut, or no JSON object")))?;
-            told.usage.iter().for_each(|counts| self.meter.usage(counts.usage()));
+            if let Some(counts) = told.usage {
+                self.meter.usage(counts.usage());
+            }
         }
         Ok(whole.freeze())
     }
@@ -164,7 +166,9 @@ impl Pieces for Relayed {
                 Ok(Some(piece))
             }
             Some(Part::End(RelayEnd { usage })) => {
-                usage.into_iter().for_each(|usage| self.meter.usage(usage));
+                if let Some(usage) = usage {
+                    self.meter.usage(usage);
+                }
                 self.meter.whole();
                 Ok(None)
             }
@@ -185,6 +189,8 @@ struct Told {
     usage: Option<Counts>,
 }
 
+/// By either of their names; an answer may have both.
+#[expect(clippy::struct_field_names, reason = "the names of the wire")]
 #[derive(Deserialize)]
 struct Counts {
     prompt_tokens: Option<u32>,
@@ -195,11 +201,10 @@ struct Counts {
 
 impl Counts {
     fn usage(&self) -> Usage {
-        let (prompt, completion) =
-            (self.prompt_tokens.or(self.input_tokens), self.completion_tokens.or(self.output_tokens));
+        let prompt = self.prompt_tokens.or(self.input_tokens);
         Usage {
             prompt_tokens: prompt.unwrap_or_default(),
-            completion_tokens: completion.unwrap_or_default(),
+            completion_tokens: self.completion_tokens.or(self.output_tokens).unwrap_or_default(),
             estimated: prompt.is_none(),
             ..Usage::default()
         }

@@ -65,19 +65,15 @@ impl Lines {
 
     /// The lines that an event makes: a call is told once it is complete.
     fn event(&mut self, event: Event) -> Vec<u8> {
-        let mut lines = match &event {
-            Event::ToolCallDelta(_) | Event::Usage(_) => Vec::new(),
-            _ => self
-                .call
-                .take()
-                .map(|call| self.piece(&Said { tool_calls: &[call], ..Said::default() }))
-                .unwrap_or_default(),
-        };
+        let goes_on = matches!(event, Event::ToolCallDelta(_) | Event::Usage(_));
+        let complete = if goes_on { None } else { self.call.take() };
+        let told = complete.map(|call| self.piece(&Said { tool_calls: &[call], ..Said::default() }));
+        let mut lines = told.unwrap_or_default();
         match event {
             Event::Started(started) => self.model = started.model,
             Event::Text(delta) => lines.extend(self.piece(&Said { text: &delta.text, ..Said::default() })),
             Event::Reasoning(delta) => {
-                lines.extend(self.piece(&Said { thinking: &delta.text, ..Said::default() }))
+                lines.extend(self.piece(&Said { thinking: &delta.text, ..Said::default() }));
             }
             Event::ToolCallStarted(call) => {
                 self.call = Some(ToolCall { id: call.id, name: call.name, arguments: String::new() });

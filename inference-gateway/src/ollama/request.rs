@@ -54,8 +54,12 @@ pub(super) fn parse(body: &[u8], shape: Shape) -> Result<Asked, ApiError> {
         sampling: object.take("options").map(sampling).transpose()?,
         tools: tool_list(&mut object)?,
         tool_choice: None,
-        response_format: object.take("format").map(format).transpose()?.flatten(),
-        reasoning_effort: object.take("think").map_or(Ok(ReasoningEffort::Unspecified), think)?.into(),
+        response_format: object.take("format").as_ref().map(format).transpose()?.flatten(),
+        reasoning_effort: object
+            .take("think")
+            .as_ref()
+            .map_or(Ok(ReasoningEffort::Unspecified), think)?
+            .into(),
     };
     object.finish()?;
     let asks =
@@ -178,7 +182,7 @@ fn tool_list(object: &mut Object<'_>) -> Result<Vec<Tool>, ApiError> {
 }
 
 /// `"json"`, or a schema.
-fn format(field: Field<'_>) -> Result<Option<ResponseFormat>, ApiError> {
+fn format(field: &Field<'_>) -> Result<Option<ResponseFormat>, ApiError> {
     let format = if field.is_string() {
         match field.string()?.as_str() {
             "" => return Ok(None),
@@ -192,7 +196,7 @@ fn format(field: Field<'_>) -> Result<Option<ResponseFormat>, ApiError> {
     Ok(Some(ResponseFormat { format: Some(format) }))
 }
 
-fn think(field: Field<'_>) -> Result<ReasoningEffort, ApiError> {
+fn think(field: &Field<'_>) -> Result<ReasoningEffort, ApiError> {
     if !field.is_string() {
         let thinks =
             field.boolean().map_err(|_| field.must_be("true, false, \"low\", \"medium\" or \"high\""))?;

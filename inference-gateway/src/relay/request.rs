@@ -53,7 +53,7 @@ impl Form {
     /// Reads `body`; with `strict`, what Cube does not know is refused by name.
     pub(crate) fn read(&self, body: &[u8], strict: bool) -> Result<Prepared, ApiError> {
         let mut object = json::document(body)?.object()?;
-        self.refuse(&object)?;
+        refuse(&object)?;
         let unrecognised = self.unrecognised(&object, strict)?;
         let model = self.model(&object)?;
         let streamed = match object.get("stream") {
@@ -72,20 +72,6 @@ impl Form {
         }
     }
 
-    fn refuse(&self, object: &Object<'_>) -> Result<(), ApiError> {
-        for (name, why) in REFUSED {
-            if object.get(name).is_some() {
-                return Err(ApiError::unsupported(*name, format!("{name} is not for callers: {why}")));
-            }
-        }
-        for name in WITH_MEDIA {
-            if let Some(field) = object.get(name) {
-                no_remote_media(field.text(), name)?;
-            }
-        }
-        Ok(())
-    }
-
     fn unrecognised(&self, object: &Object<'_>, strict: bool) -> Result<String, ApiError> {
         let known = |name: &str| self.known.iter().any(|names| names.contains(&name));
         let mut unknown = object.names().filter(|name| !known(name)).map(|name| json::member_path("", name));
@@ -94,6 +80,20 @@ impl Form {
         }
         Ok(unknown.take(MAX_NAMED).collect::<Vec<_>>().join(", "))
     }
+}
+
+fn refuse(object: &Object<'_>) -> Result<(), ApiError> {
+    for (name, why) in REFUSED {
+        if object.get(name).is_some() {
+            return Err(ApiError::unsupported(*name, format!("{name} is not for callers: {why}")));
+        }
+    }
+    for name in WITH_MEDIA {
+        if let Some(field) = object.get(name) {
+            no_remote_media(field.text(), name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Most names that an answer's header repeats.

@@ -158,7 +158,7 @@ pub(crate) fn head(form: RelayForm) -> Piece {
     let content_type = match form {
         RelayForm::Events => "text/event-stream; charset=utf-8",
         RelayForm::Lines => "application/x-ndjson",
-        _ => "application/json",
+        RelayForm::Whole | RelayForm::Unspecified => "application/json",
     };
     Ok(Part::Head(RelayHead { form: form.into(), content_type: content_type.to_owned() }))
 }

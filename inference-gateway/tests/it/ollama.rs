@@ -4,7 +4,9 @@ use http_body_util::Full;
 use inference_gateway::AnswerLimits;
 use proto::{
     backend::v1::{Endpoint, RelayForm},
-    inference::v1::{FinishReason, Finished, Role, ToolCallDelta, ToolCallStarted, chat_event::Event},
+    inference::v1::{
+        FinishReason, Finished, Message, Role, ToolCallDelta, ToolCallStarted, chat_event::Event,
+    },
 };
 use serde_json::{Value, json};
 
@@ -106,7 +108,7 @@ async fn generate_is_a_chat_of_one_turn() {
     let body = answer.json();
     assert_eq!((body["response"].as_str().unwrap(), &body["done"]), ("Hello, world.", &json!(true)));
     let seen = world.fake.seen.lock().unwrap().pop().unwrap();
-    let roles: Vec<_> = seen.spec.messages.iter().map(|message| message.role()).collect();
+    let roles: Vec<_> = seen.spec.messages.iter().map(Message::role).collect();
     assert_eq!(roles, [Role::System, Role::User]);
     assert!(seen.spec.response_format.is_some());
     let loaded = whole(http.post("/api/generate", r#"{"model":"smollm2"}"#).await).await;

@@ -4,6 +4,7 @@
 //! dev-dependencies: no service is built with what documents need.
 
 mod access;
+mod apis;
 mod configuration;
 mod errors;
 #[path = "../../../cube-cli/src/exit.rs"]
@@ -20,6 +21,7 @@ fn main() -> Result<()> {
     let files = configuration::files();
     let pages = [
         ("docs/access.md", access::page()),
+        ("docs/apis.md", apis::page()),
         ("docs/configuration.md", configuration::page(&files)),
         ("docs/errors.md", errors::page()),
         ("docs/metrics.md", metrics::page()),

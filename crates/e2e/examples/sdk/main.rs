@@ -2,7 +2,7 @@
 //!
 //! Arguments: the run's name, and the interpreter with the client. Each case is one line of JSON on stdout. Answers are a real
 //! model's on llama.cpp; tool calls and what goes wrong are scripted, in front of both kinds of model server.
-#![expect(clippy::unwrap_used, reason = "a driver fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a driver fails by panicking")]
 
 #[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../../tests/it/rig.rs"]

@@ -151,35 +151,29 @@ impl Dialect {
     }
 
     fn whole(self, text: &str, calls: &[(String, String)], reason: &str, usage: (u32, u32)) -> Value {
-        match self {
+        let call = |(name, arguments): &(String, String)| match self {
             Self::OpenAi => {
-                let call = |(name, arguments): &(String, String)| json!({"id": "call_fake", "type": "function", "function": {"name": name, "arguments": arguments}});
-                let mut message = json!({"role": "assistant", "content": text});
-                if !calls.is_empty() {
-                    message["tool_calls"] = calls.iter().map(call).collect();
-                }
-                json!({"id": "fake", "object": "chat.completion", "created": 0, "model": MODEL,
-                    "choices": [{"index": 0, "message": message, "finish_reason": reason}],
-                    "usage": {"prompt_tokens": usage.0, "completion_tokens": usage.1, "total_tokens": usage.0 + usage.1}})
+                json!({"id": "call_fake", "type": "function", "function": {"name": name, "arguments": arguments}})
             }
             Self::Ollama => {
-                let call = |(name, arguments): &(String, String)| {
-                    let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
-                    json!({"function": {"name": name, "arguments": arguments}})
-                };
-                let mut message = json!({"role": "assistant", "content": text});
-                if !calls.is_empty() {
-                    message["tool_calls"] = calls.iter().map(call).collect();
-                }
-                json!({"model": MODEL, "created_at": "2026-01-01T00:00:00Z", "message": message, "done": true,
-                    "done_reason": reason, "prompt_eval_count": usage.0, "eval_count": usage.1})
+                let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
+                json!({"function": {"name": name, "arguments": arguments}})
             }
+        };
+        let calls = (!calls.is_empty()).then(|| calls.iter().map(call).collect::<Vec<_>>());
+        let message = json!({"role": "assistant", "content": text, "tool_calls": calls});
+        match self {
+            Self::OpenAi => json!({"id": "fake", "object": "chat.completion", "created": 0, "model": MODEL,
+                "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+                "usage": {"prompt_tokens": usage.0, "completion_tokens": usage.1, "total_tokens": usage.0 + usage.1}}),
+            Self::Ollama => json!({"model": MODEL, "created_at": "2026-01-01T00:00:00Z", "message": message,
+                "done": true, "done_reason": reason, "prompt_eval_count": usage.0, "eval_count": usage.1}),
         }
     }
 
     /// Whether a request of this dialect asks for a stream.
     pub(super) fn streams(self, request: &Value) -> bool {
-        request["stream"].as_bool().unwrap_or(self == Self::Ollama)
+        request.get("stream").and_then(Value::as_bool).unwrap_or(self == Self::Ollama)
     }
 
     fn frame(self, value: &Value) -> String {
@@ -219,7 +213,13 @@ pub(super) fn whole_body(steps: Vec<Step>, dialect: Dialect, gate: Arc<Semaphore
                     let value = dialect.whole(&text, &calls, &reason, usage.unwrap_or_default());
                     return Ok(Frame::data(Bytes::from(value.to_string())));
                 }
-                _ => break,
+                Step::Reasoning(_) | Step::KeepAlive => {}
+                Step::EndWithoutMarker
+                | Step::Error(_)
+                | Step::Malformed
+                | Step::Oversized
+                | Step::Raw(_)
+                | Step::Die => break,
             }
         }
         Err(io::Error::other("the script dies"))

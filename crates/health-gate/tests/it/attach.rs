@@ -90,11 +90,9 @@ impl BackendService for Backend {
     }
 
     type RelayStream = Answers<RelayResponse>;
-
     async fn relay(&self, _: Request<RelayRequest>) -> Result<Response<Self::RelayStream>, Status> {
         Err(Status::unimplemented("nothing is passed on here"))
     }
-
     async fn list_models(
         &self,
         request: Request<ListModelsRequest>,

@@ -1,0 +1,81 @@
+//! `docs/apis.md`: what becomes of each HTTP path in front of each kind of model server.
+
+use backend_adapter::passed_on;
+use inference_gateway::server;
+use service_runtime::BackendKind;
+
+use crate::row;
+
+/// Paths that are translated where they are not passed on, and what shows it.
+const TRANSLATED: &[&str] =
+    &["/v1/chat/completions", "/api/chat", "/api/generate", "/api/embed", "/api/embeddings"];
+/// Paths that the gateway answers from the list of models.
+const FROM_MODELS: &[&str] = &["/v1/models", "/v1/models/{*model}", "/api/show", "/api/tags", "/api/ps"];
+const OWN: &[&str] = &["/", "/api/version"];
+const REFUSED: &[&str] =
+    &["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/{digest}"];
+
+pub(crate) fn page() -> String {
+    let paths = server::http_paths();
+    let of_models = paths.iter().filter(|path| !path.contains("attestation") && **path != "/openapi.json");
+    let line = |path: &&str| {
+        let state = |kind| state(path, kind);
+        row(&[&format!("`{path}`"), state(BackendKind::Openai), state(BackendKind::Ollama)])
+    };
+    std::iter::once(INTRODUCTION.to_owned()).chain(of_models.map(line)).chain([NOTES.to_owned()]).collect()
+}
+
+fn state(path: &str, kind: BackendKind) -> &'static str {
+    // Ollama's own shim is the one place where a path exists and is not used.
+    if passed_on(kind).any(|passed| passed == path) {
+        "passed on"
+    } else if REFUSED.contains(&path) {
+        "403 `MODELS_ARE_FIXED`"
+    } else if OWN.contains(&path) {
+        "answered by the gateway"
+    } else if FROM_MODELS.contains(&path) {
+        "from the list of models"
+    } else if TRANSLATED.contains(&path) {
+        "translated"
+    } else {
+        "501 `ENDPOINT_NOT_IN_BACKEND`"
+    }
+}
+
+const INTRODUCTION: &str = "\
+# Interfaces in front of each model server
+
+This page is generated from the tables that gateway and adapter consult; `cargo xtask codegen` renews it. gRPC
+(`cube.inference.v1`) is translated for both kinds; `cube protos` and reflection describe it. The paths of evidence are in
+[spec/bundle.md](spec/bundle.md). All paths stand in `/openapi.json`, which the gateway serves.
+
+| path | `backend.kind = \"openai\"` (vLLM, llama.cpp) | `backend.kind = \"ollama\"` |
+|---|---|---|
+";
+
+const NOTES: &str = "
+**Passed on**: the request goes to the model server's endpoint of that path, member by member in its exact text, and the answer
+comes back byte for byte, in whole events or lines. Looked for on the way are errors, the end marker and token counts. What
+the model server lacks, or has only for other models, is 501 `ENDPOINT_NOT_IN_BACKEND`; its own words in a refusal are
+withheld, since they can repeat the prompt. Parameters that Cube does not know go on, and the header `cube-unrecognised`
+names them; `unknown_parameters = \"refuse\"` refuses them. `cache_salt`, `request_id` and `kv_transfer_params` are not
+for callers, and media come inside the request: remote addresses are refused. Usage is always asked for in streams, and
+left out again where the caller has not asked for it.
+
+**Translated**: the request is read strictly and asked in the model server's own dialect. What it cannot say is refused by
+name; `keep_alive` of Ollama's clients is read over, and `cube-unrecognised` says so. Ollama's own `/v1/chat/completions` is
+not used: it loses errors in mid-stream and forces sampling values. Its `/v1/embeddings` and `/v1/completions` are.
+
+**Failures in mid-stream** end every stream so that official clients raise: an error in the dialect's own form, no end marker,
+and then the body breaks off.
+
+| shown by | what |
+|---|---|
+| `cargo xtask conformance openai-python`, `openai-node`, `ollama-python`, `ollama-js` | official clients, unchanged, with the CA of `cube trust`: models, chat, streams, JSON schema, tools, embeddings on llama.cpp with a real model and on both kinds of scripted server; a lapse in mid-stream raises |
+| `cargo xtask conformance proxy` | OpenAI's and Ollama's client through `cube proxy` |
+| `inference-gateway/tests/it/relay.rs`, `ollama.rs`, `openai.rs` | forms, refusals and failures of each path |
+| `backend-adapter/src/relay/tests.rs`, `backend/tests.rs` | answers cut at every byte |
+
+Not shown here: vLLM and Ollama themselves (llama.cpp stands for the first; the second's answers are written from its
+documentation), `/v1/responses`, `/v1/messages`, `/v1/rerank` and transcriptions on a real server.
+";
