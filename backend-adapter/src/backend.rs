@@ -53,12 +53,18 @@ impl From<BackendKind> for Dialect {
 
 impl Dialect {
     /// Puts `spec` into this dialect. Whatever the dialect cannot say is refused by name;
-    /// nothing is dropped in silence. `frame` is the largest frame of the answer, in bytes.
-    pub(crate) fn call(self, request_id: &str, spec: &ChatSpec, frame: usize) -> Result<Call, BackendError> {
+    /// nothing is dropped in silence. `cache_salt` is for servers that share what they remember of prompts. `frame` is the largest frame of the answer, in bytes.
+    pub(crate) fn call(
+        self,
+        request_id: &str,
+        spec: &ChatSpec,
+        cache_salt: &str,
+        frame: usize,
+    ) -> Result<Call, BackendError> {
         spec::check(spec)?;
         let (path, body) = match self {
             Self::Ollama => ("/api/chat", ollama::request(spec)?),
-            Self::OpenAi => ("/v1/chat/completions", openai::request(spec)?),
+            Self::OpenAi => ("/v1/chat/completions", openai::request(spec, cache_salt)?),
         };
         let decoder = ChatDecoder::new(self, request_id, spec, frame);
         Ok(Call { path, body: body.into(), decoder })

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) fn call(server: &ModelServer, request: &GenerateRequest) -> Result<Call, BackendError> {
     check_id(&request.request_id)?;
     let spec = request.spec.as_ref().ok_or_else(|| invalid("spec", "is missing"))?;
-    server.dialect.call(&request.request_id, spec, server.limits.frame)
+    server.dialect.call(&request.request_id, spec, &request.cache_salt, server.limits.frame)
 }
 
 /// Checks a request in the model server's own dialect, and finds its place there. The id is for log lines.
@@ -127,7 +127,8 @@ mod tests {
         let text = ContentPart { part: Some(Part::Text("hello".into())) };
         let message = Message { role: Role::User.into(), content: vec![text], ..Message::default() };
         let spec = ChatSpec { model: "m".into(), messages: vec![message], ..ChatSpec::default() };
-        let request = GenerateRequest { request_id: "id".into(), spec: Some(spec) };
+        let request =
+            GenerateRequest { request_id: "id".into(), spec: Some(spec), ..GenerateRequest::default() };
         let mut call = call(&server(AnswerLimits { frame: 9, ..AnswerLimits::default() }), &request).unwrap();
         let error = call.decoder.feed("data: 0123456789\n".into(), &mut VecDeque::new()).unwrap_err();
         assert_eq!(error, BackendError::Frame(FrameError::TooLarge { limit: 9 }));
@@ -143,7 +144,8 @@ mod tests {
             ("id".to_owned(), None, "spec"),
             ("id".to_owned(), Some(ChatSpec::default()), "spec.model"),
         ] {
-            let error = call(&server, &GenerateRequest { request_id, spec }).unwrap_err();
+            let error = call(&server, &GenerateRequest { request_id, spec, ..GenerateRequest::default() })
+                .unwrap_err();
             assert!(
                 matches!(&error, BackendError::InvalidField { field: named, .. } if named == field),
                 "{error:?}"

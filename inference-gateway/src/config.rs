@@ -13,7 +13,10 @@ use service_runtime::{
 };
 use snp_evidence::Policy;
 
-use crate::chat::AnswerLimits;
+use crate::{
+    callers::{AdmissionLimits, KeyFile},
+    chat::AnswerLimits,
+};
 
 /// What the gateway runs with.
 #[derive(Debug, Clone)]
@@ -41,15 +44,19 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// Bounds on requests and answers.
     pub answers: AnswerLimits,
+    /// Bounds on the work of all callers.
+    pub admission: AdmissionLimits,
     /// What operators are told, and where.
     pub observability: Observability,
 }
 
 /// Who may ask for inference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Access {
     /// Whoever can reach the port. Stands only where the file says so in words.
     Anonymous,
+    /// Whoever shows a key of this file.
+    ApiKeys(KeyFile),
 }
 
 impl Config {
@@ -74,10 +81,17 @@ impl Configuration for Config {
             settings.loopback("adapter", "Where backend-adapter answers: `listen` of its configuration.");
         let access = settings.parsed(
             "access",
-            "Who may ask for inference: whoever reaches the port, which has to be said in this word.",
-            "anonymous",
-            access,
+            "Who may ask for inference: whoever shows a key of the file `keys`; or whoever reaches the port, which has to be \
+             said in this word.",
+            "api-keys, anonymous",
+            with_keys,
         );
+        let keys = settings.optional_path(
+            "keys",
+            "The file of keys, with `access = \"api-keys\"`; read again within five seconds of a change. `cube key new` makes \
+             an entry.",
+        );
+        let access = access.and_then(|with_keys| settings.checked("keys", read_access(with_keys, keys)));
         let strict = settings.parsed_or(
             "unknown_parameters",
             "Of requests in the model server's own dialect: `pass` them on, and name them in the answer's header \
@@ -89,6 +103,7 @@ impl Configuration for Config {
         let start_timeout = settings.start_timeout();
         let connections = settings.connection_limits(&ConnectionLimits::default());
         let answers = answer_limits(settings);
+        let admission = admission_limits(settings);
         let Common { measured, policy, run_dir, listen, observability } = common?;
         Some(Self {
             measured,
@@ -102,6 +117,7 @@ impl Configuration for Config {
             start_timeout,
             connections,
             answers,
+            admission,
             observability,
         })
     }
@@ -123,10 +139,41 @@ fn is_strict(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-fn access(text: &str) -> Result<Access, &'static str> {
+fn with_keys(text: &str) -> Result<bool, &'static str> {
     match text {
-        "anonymous" => Ok(Access::Anonymous),
-        _ => Err("only \"anonymous\" exists in this version; write it to serve without credentials"),
+        "anonymous" => Ok(false),
+        "api-keys" => Ok(true),
+        _ => Err("need api-keys; or anonymous, to serve without credentials"),
+    }
+}
+
+fn read_access(with_keys: bool, file: Option<PathBuf>) -> Result<Access, String> {
+    match (with_keys, file) {
+        (true, Some(path)) => KeyFile::read(&path).map(Access::ApiKeys),
+        (true, None) => Err("access = \"api-keys\" needs the file of keys".to_owned()),
+        (false, None) => Ok(Access::Anonymous),
+        (false, Some(_)) => Err("keys would count for nothing with access = \"anonymous\"".to_owned()),
+    }
+}
+
+fn admission_limits(settings: &mut Settings) -> AdmissionLimits {
+    let own = AdmissionLimits::default();
+    AdmissionLimits {
+        concurrent: settings.count(
+            "limits.concurrent",
+            "Requests to the model server at once, of all callers.",
+            own.concurrent,
+        ),
+        queue: settings.count(
+            "limits.queue",
+            "Requests that wait for others to end; one more is refused.",
+            own.queue,
+        ),
+        patience: settings.seconds(
+            "limits.queue_seconds",
+            "Longest such wait; a caller's own deadline may end it sooner.",
+            own.patience,
+        ),
     }
 }
 

@@ -13,6 +13,7 @@ use proto::backend::v1::Endpoint;
 use service_runtime::{BackendKind, Clock};
 
 use crate::{
+    callers::Caller,
     chat::Chat,
     dialect::Dialect,
     incoming,
@@ -52,6 +53,7 @@ pub(crate) struct Route {
 /// A request that was read.
 pub(crate) struct Asked {
     pub(crate) permit: ServingPermit,
+    pub(crate) caller: Caller,
     pub(crate) request_id: RequestId,
     pub(crate) body: Bytes,
 }
@@ -60,10 +62,11 @@ impl Asked {
     /// The layer stack bounds every body; there is no second bound here.
     pub(crate) async fn read(request: Request<Body>) -> Result<Self, ApiError> {
         let permit = incoming::permit(request.extensions())?.clone();
+        let caller = incoming::caller(request.extensions())?.clone();
         let request_id = incoming::id(request.extensions())?;
         let body = to_bytes(request.into_body(), usize::MAX).await;
         let body = body.map_err(|error| crate::body::unreadable(&error))?;
-        Ok(Self { permit, request_id, body })
+        Ok(Self { permit, caller, request_id, body })
     }
 
     /// As it goes to one of the model server's endpoints.
@@ -84,7 +87,8 @@ impl Front {
     /// Passes a request on, and its answer back.
     pub(crate) async fn pass_on(&self, route: &Route, asked: &Asked) -> Result<Response, ApiError> {
         let Prepared { body, model, streamed, strip_usage, unrecognised } =
-            route.form.read(&asked.body, self.strict)?;
+            route.form.read(&asked.body, self.strict, asked.caller.salt())?;
+        asked.caller.may_ask(&model)?;
         let call = RelayCall { strip_usage, streamed, ..asked.call(route.endpoint, body) };
         let subject = Subject { operation: route.operation, model: &model };
         let answer = self.relay.ask(&asked.permit, call, subject).await?;

@@ -9,11 +9,16 @@ use service_runtime::{Connection, TlsFacts};
 use tokio::time::Instant;
 use tonic::{Code, Status, metadata::MetadataMap};
 
-use crate::request_id::RequestId;
+use crate::{callers::Caller, request_id::RequestId};
 
 /// Leave to serve this request. A handler that the gate does not stand before has none.
 pub(crate) fn permit(extensions: &Extensions) -> Result<&ServingPermit, Status> {
     extensions.get().ok_or_else(|| Lapsed.into())
+}
+
+/// Whose request it is. A handler that the caller's layer does not stand before has none.
+pub(crate) fn caller(extensions: &Extensions) -> Result<&Caller, Status> {
+    extensions.get().ok_or_else(|| defect("the request has no caller"))
 }
 
 /// The request's identifier.

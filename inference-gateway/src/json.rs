@@ -157,7 +157,7 @@ impl<'a> Object<'a> {
     }
 
     /// Sets a member to a text that is JSON.
-    pub(crate) fn put(&mut self, name: &str, json: &'static str) {
+    pub(crate) fn put(&mut self, name: &str, json: &'a str) {
         if let Ok(raw) = serde_json::from_str(json) {
             self.members.insert(name.to_owned(), raw);
         }

@@ -13,6 +13,7 @@
 //! request with it.
 
 mod body;
+mod callers;
 mod chat;
 mod config;
 mod dialect;
@@ -33,6 +34,7 @@ mod spec;
 mod streamed;
 pub mod upstream;
 
+pub use callers::{Admission, AdmissionLimits, Callers, KeyFile, Keys};
 pub use chat::{AnswerLimits, ChatMetrics};
 pub use config::{Access, Config};
 pub use metrics::metrics;

@@ -117,10 +117,10 @@ async fn chat(
         return front.pass_on(&route, &asked).await;
     }
     let request::Asked { spec, stream, left_out } = request::parse(&asked.body, shape)?;
-    let Asked { permit, request_id, .. } = asked;
     let Some(spec) = spec else { return Ok(answer::loaded(&asked_model(&asked.body)?, &now(&front))) };
+    let Asked { permit, caller, request_id, .. } = asked;
     let lines = Lines::new(shape, front.clock.clone());
-    let call = Call { request_id, spec, deadline: None };
+    let call = Call::of(&caller, request_id, spec, None)?;
     let mut response = if stream {
         let body = streamed::body(lines.of(front.chat.stream(&permit, call).await?), Dialect::Ollama);
         ([(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")], body)
@@ -143,6 +143,7 @@ async fn embed(
     }
     let legacy = route.endpoint == Endpoint::OllamaEmbeddings;
     let request = embed::parse(&asked.body, legacy)?;
+    asked.caller.may_ask(&request.model)?;
     let call = asked.call(Endpoint::OpenaiEmbeddings, request.body.into());
     let subject = Subject { operation: route.operation, model: &request.model };
     let answer = front.relay.ask(&asked.permit, call, subject).await?.whole().await?;
@@ -157,6 +158,7 @@ async fn show(State(front): State<Front>, request: Request<Body>) -> Result<Resp
         return front.pass_on(&SHOW, &asked).await;
     }
     let name = asked_model(&asked.body)?;
+    asked.caller.may_ask(&name)?;
     let models = front.chat.models(&asked.permit, None).await?;
     if !models.iter().any(|model| model.name.strip_prefix("models/") == Some(&name)) {
         let message = "the backend has no such model";
@@ -176,7 +178,9 @@ fn asked_model(body: &[u8]) -> Result<String, ApiError> {
 }
 
 async fn tags(State(front): State<Front>, parts: Parts) -> Result<Response, ApiError> {
-    if front.backend == BackendKind::Ollama {
+    let caller = incoming::caller(&parts.extensions)?;
+    // Who may not see all gets a list of ours.
+    if front.backend == BackendKind::Ollama && !caller.is_restricted() {
         return listed(&front, &parts, Endpoint::OllamaTags).await;
     }
     let models = front.chat.models(incoming::permit(&parts.extensions)?, None).await?;
@@ -187,12 +191,14 @@ async fn tags(State(front): State<Front>, parts: Parts) -> Result<Response, ApiE
         })
     };
     let names = models.iter().map(|model| model.name.trim_start_matches("models/"));
+    let names = names.filter(|name| caller.knows(name));
     Ok(openai::json(value!({ "models": names.map(model).collect::<Vec<_>>() }).to_string()))
 }
 
 /// Other model servers load no models by themselves: none is told of.
 async fn running(State(front): State<Front>, parts: Parts) -> Result<Response, ApiError> {
-    if front.backend == BackendKind::Ollama {
+    let caller = incoming::caller(&parts.extensions)?;
+    if front.backend == BackendKind::Ollama && !caller.is_restricted() {
         return listed(&front, &parts, Endpoint::OllamaPs).await;
     }
     Ok(openai::json(value!({ "models": [] }).to_string()))
@@ -201,6 +207,7 @@ async fn running(State(front): State<Front>, parts: Parts) -> Result<Response, A
 async fn listed(front: &Front, parts: &Parts, endpoint: Endpoint) -> Result<Response, ApiError> {
     let asked = Asked {
         permit: incoming::permit(&parts.extensions)?.clone(),
+        caller: incoming::caller(&parts.extensions)?.clone(),
         request_id: incoming::id(&parts.extensions)?,
         body: bytes::Bytes::new(),
     };
@@ -223,7 +230,7 @@ const fn route(
     streams: bool,
     known: &'static [&'static [&'static str]],
 ) -> Route {
-    let form = Form { known, streams, asks_for_usage: false, names_model: false };
+    let form = Form { known, streams, generates: false, names_model: false };
     Route { endpoint, dialect: Dialect::Ollama, operation, form }
 }
 

@@ -20,7 +20,7 @@ use tonic::Status;
 
 use crate::{
     front::{Asked, Front, name_unrecognised},
-    incoming::permit,
+    incoming::{caller, permit},
     upstream::Call,
 };
 
@@ -63,9 +63,9 @@ async fn chat_completions(State(front): State<Front>, request: Request<Body>) ->
         return front.pass_on(&relayed::CHAT, &asked).await;
     }
     let Completion { spec, stream, include_usage, left_out } = request::parse(&asked.body)?;
-    let Asked { permit, request_id, body } = asked;
+    let Asked { permit, caller, request_id, body } = asked;
     drop(body);
-    let call = Call { request_id, spec, deadline: None };
+    let call = Call::of(&caller, request_id, spec, None)?;
     let mut response = if stream {
         streamed(&front, &permit, call, include_usage).await?
     } else {
@@ -144,8 +144,9 @@ async fn retrieve_model(
 }
 
 async fn models(front: &Front, extensions: &Extensions) -> Result<Vec<ModelBody>, Status> {
+    let caller = caller(extensions)?;
     let models = front.chat.models(permit(extensions)?, None).await?;
-    Ok(models.into_iter().map(ModelBody::from).collect())
+    Ok(models.into_iter().map(ModelBody::from).filter(|model| caller.knows(&model.id)).collect())
 }
 
 /// Nothing here answers to this path.

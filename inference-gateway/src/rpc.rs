@@ -12,7 +12,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::{
     chat::{Answer, Chat},
-    incoming::{deadline, id, permit},
+    incoming::{caller, deadline, id, permit},
     spec::ValidSpec,
     upstream::Call,
 };
@@ -52,8 +52,9 @@ async fn next(mut answer: Answer) -> Result<Option<(StreamChatResponse, Answer)>
 
 fn call<T>(request: Request<T>, spec: impl FnOnce(T) -> Option<ChatSpec>) -> Result<Call, Status> {
     let (deadline, request_id) = (deadline(request.metadata())?, id(request.extensions())?);
+    let caller = caller(request.extensions())?.clone();
     let spec = ValidSpec::check(spec(request.into_inner()).unwrap_or_default())?;
-    Ok(Call { request_id, spec, deadline })
+    Call::of(&caller, request_id, spec, deadline)
 }
 
 /// `cube.inference.v1.ModelService`.
@@ -72,7 +73,9 @@ impl ModelService for Models {
             size => size.min(MAX_PAGE),
         };
         let deadline = deadline(request.metadata())?;
-        let models = self.0.models(permit(request.extensions())?, deadline).await?;
+        let caller = caller(request.extensions())?;
+        let mut models = self.0.models(permit(request.extensions())?, deadline).await?;
+        models.retain(|model| caller.knows(model.name.trim_start_matches("models/")));
         Ok(Response::new(page(models, from, usize::try_from(size).unwrap_or(usize::MAX))))
     }
 }

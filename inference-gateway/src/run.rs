@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+use aws_lc_rs::hmac;
 use health_gate::{Holder, HolderConfig, StartError, attach::AttachedChannel};
 use mtls::Role;
 use service_runtime::{
@@ -13,7 +14,8 @@ use tokio::{net::TcpListener, sync::watch};
 use tracing::info;
 
 use crate::{
-    ChatMetrics, Config,
+    Access, Admission, Callers, ChatMetrics, Config,
+    callers::salts,
     metrics::Metrics,
     ready,
     server::{Gateway, health, paths, router, scope},
@@ -64,7 +66,8 @@ where
     metrics.lease.of(&holder);
     let listener = bound(bind, config.listen).await?;
 
-    let gateway = gateway(&config, &holder, clock, &shutdown, tracker, metrics.chat);
+    let salts = salts().map_err(|_| ends(Exit::Config)("no random bytes could be had"))?;
+    let gateway = gateway(&config, &holder, clock, &shutdown, tracker, metrics.chat, salts);
     tell_readiness(&ops, &config, &gateway, tracker);
     info!(identity = %holder.identity(), listen = ?listener.local_addr().ok(), "serving");
     server(&config, &holder, gateway, metrics.requests).serve(Incoming::Tcp(listener), shutdown).await;
@@ -93,6 +96,7 @@ fn gateway(
     shutdown: &CancellationToken,
     tracker: &TaskTracker,
     metrics: ChatMetrics,
+    salts: hmac::Key,
 ) -> Gateway {
     let attached = AttachedChannel::connect(config.adapter, holder, Role::Adapter);
     let attestation =
@@ -101,6 +105,9 @@ fn gateway(
         backend: Arc::new(Adapter::new(attached, config.answers.frame)),
         kind: config.measured.backend.kind,
         strict: config.strict,
+        callers: callers(config, shutdown, tracker),
+        admission: Admission::new(config.admission),
+        salts,
         evidence: Arc::new(AttestationSvc::new(attestation, tracker)),
         gate: holder.gate(),
         clock,
@@ -108,6 +115,13 @@ fn gateway(
         // Health says NOT_SERVING as soon as a stop is asked for; the drain comes after.
         draining: shutdown.clone(),
         metrics,
+    }
+}
+
+fn callers(config: &Config, stop: &CancellationToken, tracker: &TaskTracker) -> Callers {
+    match &config.access {
+        Access::Anonymous => Callers::Anonymous,
+        Access::ApiKeys(file) => Callers::Keys(file.clone().follow(stop.clone(), tracker)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use aws_lc_rs::hmac;
 use axum::{
     Router,
     body::Body,
@@ -25,6 +26,7 @@ use tonic::{Code, Status};
 
 use crate::{
     body::{Bounds, bounded, too_large},
+    callers::{Admission, Door, known},
     chat::{AnswerLimits, Chat, ChatMetrics},
     evidence::{self, Attestation},
     front::Front,
@@ -44,6 +46,12 @@ pub struct Gateway {
     pub kind: BackendKind,
     /// Whether parameters that Cube does not know are refused where requests are passed on.
     pub strict: bool,
+    /// Who may ask.
+    pub callers: crate::Callers,
+    /// How much at once.
+    pub admission: Admission,
+    /// Keeps callers apart in what the model server remembers.
+    pub salts: hmac::Key,
     /// Makes evidence.
     pub evidence: Arc<dyn Evidence>,
     /// Whether anything may be served.
@@ -68,19 +76,25 @@ impl fmt::Debug for Gateway {
 ///
 /// 1. *request id*: an answer has one, whoever gives it, and a caller's own is never read;
 /// 2. *gate*: without a lease nothing further in is reached but health, and no body is read;
-/// 3. *body bounds*: size and time of the request's body, and the size of all of them together;
-/// 4. *reasons*: a gRPC failure that a library made gets a stable reason;
-/// 5. *guard*, before gRPC alone: what the table of methods does not give to everybody is refused;
-/// 6. the routes.
-///
-/// There is no layer for credentials: `access = "anonymous"` is the only access there is.
+/// 3. *caller*: whose request it is, and a place for it; evidence and health need neither;
+/// 4. *body bounds*: size and time of the request's body, and the size of all of them together;
+/// 5. *reasons*: a gRPC failure that a library made gets a stable reason;
+/// 6. *guard*, before gRPC alone: what the table of methods does not give to everybody is refused;
+/// 7. the routes.
 pub fn router(gateway: Gateway) -> Router {
     let AnswerLimits { body, unary, bodies, .. } = gateway.limits;
     let (routes, methods) = routes(&gateway);
+    let door = Door {
+        callers: gateway.callers,
+        admission: gateway.admission,
+        clock: gateway.clock,
+        salts: gateway.salts,
+    };
     // axum puts the layer that is added last outermost.
     routes
         .layer(from_fn(with_reason))
         .layer(from_fn_with_state(Bounds::new(body, unary, bodies), bounded))
+        .layer(from_fn_with_state(door, known))
         .layer(GateLayer::new(gateway.gate, move |request| methods.answers_while_shut(request.uri.path())))
         .layer(from_fn(with_request_id))
 }
@@ -143,7 +157,7 @@ pub fn paths() -> Routes {
     Routes::new(&http_paths(), &[SERVICES.as_slice(), EVERYWHERE.as_slice()].concat())
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }

@@ -16,6 +16,11 @@ impl ValidSpec {
         check(&spec).map(|()| Self(spec))
     }
 
+    /// The model that is asked.
+    pub(crate) fn model(&self) -> &str {
+        &self.0.model
+    }
+
     /// How to sample, where the request says so.
     pub(crate) fn sampling(&self) -> Option<&Sampling> {
         self.0.sampling.as_ref()

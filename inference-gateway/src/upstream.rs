@@ -13,7 +13,7 @@ use proto::{
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use crate::{request_id::RequestId, spec::ValidSpec};
+use crate::{callers::Caller, request_id::RequestId, spec::ValidSpec};
 
 mod adapter;
 mod attestation;
@@ -57,6 +57,21 @@ pub struct Call {
     pub spec: ValidSpec,
     /// When the caller gives up, where that is known.
     pub deadline: Option<Instant>,
+    /// Keeps the caller apart from others in what the model server remembers.
+    pub cache_salt: String,
+}
+
+impl Call {
+    /// A request of `caller`, if the model is one that it may ask.
+    pub(crate) fn of(
+        caller: &Caller,
+        request_id: RequestId,
+        spec: ValidSpec,
+        deadline: Option<Instant>,
+    ) -> Result<Self, Status> {
+        caller.may_ask(spec.model())?;
+        Ok(Self { request_id, spec, deadline, cache_salt: caller.salt().to_owned() })
+    }
 }
 
 /// The backend-adapter, as seen from here.

@@ -151,6 +151,16 @@ reasons! {
     REQUEST_TOO_LARGE: No, grpc [ResourceExhausted, InvalidArgument], http [413],
         "Callers shorten the conversation. Operators may raise `limits.body_bytes` of gateway and adapter, or the \
          context of the model server.";
+    /// The key is missing, not known here, or has expired.
+    CREDENTIAL_REFUSED: No, grpc [Unauthenticated], http [401],
+        "Callers send `Authorization: Bearer KEY` (or `x-api-key`), with a key that is in the gateway's file of keys. \
+         Operators make one with `cube key new`.";
+    /// The key does not allow this model.
+    MODEL_NOT_ALLOWED: No, grpc [PermissionDenied], http [403],
+        "Callers ask a model that `ListModels` or `GET /v1/models` shows them. Operators name it in `models` of the key.";
+    /// The key has as many requests open as it may, or has asked as often as it may in a minute.
+    RATE_LIMITED: Later, grpc [ResourceExhausted], http [429],
+        "Callers retry after `Retry-After`. Operators may raise `concurrent` or `per_minute` of the key.";
     /// The backend has no model of that name.
     MODEL_NOT_FOUND: No, grpc [NotFound], http [404],
         "Callers take a name from `ListModels` or `GET /v1/models`. Operators load the model into the model server.";
@@ -187,7 +197,8 @@ reasons! {
     /// The gateway has no attached connection to the adapter.
     ADAPTER_UNAVAILABLE: Later, grpc [Unavailable], http [503],
         "Callers retry. Operators look whether backend-adapter runs at the gateway's `adapter`, and into both logs.";
-    /// The gateway is at a limit: of the bytes of waiting requests, or of the calls to the adapter.
+    /// The gateway is at a limit: of the bytes of waiting requests, of requests at work and waiting, or of the calls to the
+    /// adapter.
     OVERLOADED: Later, grpc [ResourceExhausted, Unavailable], http [429, 503],
         "Callers retry with backoff, over HTTP after `Retry-After`. Operators may raise `limits.bodies_bytes`, or add \
          replicas.";

@@ -25,7 +25,7 @@ fn spec() -> ChatSpec {
 }
 
 fn decoder(dialect: Dialect) -> ChatDecoder {
-    dialect.call("req-1", &spec(), MAX_FRAME).unwrap().decoder
+    dialect.call("req-1", &spec(), "", MAX_FRAME).unwrap().decoder
 }
 
 /// Everything that a reader of the answer sees, a line an event.

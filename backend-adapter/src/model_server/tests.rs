@@ -30,7 +30,7 @@ fn call(dialect: Dialect) -> Call {
     let text = ContentPart { part: Some(Part::Text(SECRET.into())) };
     let message = Message { role: Role::User.into(), content: vec![text], ..Message::default() };
     let spec = ChatSpec { model: "fake".into(), messages: vec![message], ..ChatSpec::default() };
-    dialect.call("req-1", &spec, MAX_FRAME).unwrap()
+    dialect.call("req-1", &spec, "", MAX_FRAME).unwrap()
 }
 
 type Answer = Vec<Result<Event, BackendError>>;

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod audit;
+pub(crate) mod key;
 pub(crate) mod measure;
 pub(crate) mod policy;
 pub(crate) mod proxy;
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Admin(admin::AdminArgs),
     /// Check attestation-svc's audit log.
     Audit(audit::AuditArgs),
+    /// For operators of a gateway: keys of its callers.
+    Key(key::KeyArgs),
     /// Read a health token in words.
     Token(token::TokenArgs),
     /// Write the .proto files and their descriptor set, to generate clients from.

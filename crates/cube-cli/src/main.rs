@@ -15,6 +15,7 @@ mod exit;
 mod failure;
 mod fetch;
 mod input;
+mod key;
 mod measure;
 mod policy;
 mod protos;
@@ -65,6 +66,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             Command::Trust(args) => Box::pin(trust::run(args)).await,
             Command::Admin(args) => Box::pin(admin::run(args)).await,
             Command::Audit(args) => audit::run(&args),
+            Command::Key(args) => key::run(&args),
             Command::Token(args) => token::run(&args),
             Command::Protos(args) => protos::run(&args),
             Command::Measure(args) => measure::run(&args),

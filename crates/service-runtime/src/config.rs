@@ -112,7 +112,7 @@ fn unusable(path: &Path, problem: String) -> ConfigError {
 }
 
 /// Reads a configuration file that nobody but its owner and group can have written.
-pub(crate) fn read_config_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
+pub fn read_config_file(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let fail = |problem| unusable(path, problem);
     let file = fs::File::open(path).map_err(|error| fail(format!("cannot be opened: {error}")))?;
     let metadata = file.metadata().map_err(|error| fail(format!("cannot be examined: {error}")))?;

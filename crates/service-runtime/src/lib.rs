@@ -24,7 +24,7 @@ pub use accept::{ConnectionLimits, Incoming, Scope, Server, TlsSource, no_scope}
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
     Absent, Common, ConfigError, Configuration, Key, Observability, Problems, Settings, Traces, config_keys,
-    describe_config, load_config,
+    describe_config, load_config, read_config_file,
 };
 pub use connection::{Connection, EXPORTER_LABEL, ServerTls, TlsFacts, UnixPeer};
 pub use exit::Exit;

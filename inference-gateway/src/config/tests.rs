@@ -37,7 +37,7 @@ fn the_defaults_are_those_of_the_design() {
     let (folder, config) = load(GOOD);
     let config = config.unwrap();
     assert_eq!(config.run_dir, folder.path().join("run"));
-    assert_eq!((config.access, config.observability.log_level.as_str()), (Access::Anonymous, "info"));
+    assert!(matches!(config.access, Access::Anonymous) && config.observability.log_level == "info");
     assert_eq!(config.start_timeout.as_secs(), 60);
     let answers = &config.answers;
     let times = [answers.first_token, answers.stream_idle, answers.unary, answers.evidence];
@@ -82,7 +82,7 @@ fn all_problems_are_reported_at_once() {
         "listen: \"x\" is not ADDRESS:PORT",
         "attestation_svc: 10.0.0.1:1 is not a loopback address",
         "adapter: is missing",
-        "access: only \"anonymous\"",
+        "access: need api-keys",
         "what: unknown key",
         "limits.what: unknown key",
         "limits.unary_seconds: is 0, must be",
@@ -107,4 +107,19 @@ fn another_policy_than_the_measured_one_is_refused() {
 fn files_that_are_not_there_and_toml_that_is_none_are_named() {
     assert!(problems(&GOOD.replace("\"measured.toml\"", "\"gone.toml\"")).contains("gone.toml"));
     assert!(problems("listen = ").contains("TOML"));
+}
+
+#[test]
+fn keys_are_there_exactly_where_they_count() {
+    let with_keys = GOOD.replace("\"anonymous\"", "\"api-keys\"");
+    let found = problems(&with_keys);
+    assert!(found.contains("keys: access = \"api-keys\" needs the file"), "{found}");
+    let found = problems(&format!("keys = \"keys.toml\"\n{GOOD}"));
+    assert!(found.contains("keys: keys would count for nothing"), "{found}");
+    let found = problems(&format!("keys = \"measured.toml\"\n{with_keys}"));
+    assert!(found.contains("measured.toml: ") && found.contains("keys: "), "{found}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "version = 1\n").unwrap();
+    let text = format!("keys = {:?}\n{with_keys}", file.path());
+    assert!(matches!(load(&text).1.unwrap().access, Access::ApiKeys(_)));
 }

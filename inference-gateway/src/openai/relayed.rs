@@ -65,12 +65,14 @@ async fn transcriptions(State(front): State<Front>, request: Request<Body>) -> R
     let mut asked = Asked::read(request).await?;
     let body = std::mem::take(&mut asked.body);
     let call = RelayCall { content_type, ..asked.call(Endpoint::OpenaiTranscriptions, body) };
+    // The model stands among the form's fields, which are not read.
+    asked.caller.may_ask("")?;
     let subject = Subject { operation: "transcription", model: "" };
     Ok(front.relay.ask(&asked.permit, call, subject).await?.respond(Dialect::OpenAi).await?)
 }
 
 const fn form(known: &'static [&'static [&'static str]]) -> Form {
-    Form { known, streams: false, asks_for_usage: false, names_model: true }
+    Form { known, streams: false, generates: false, names_model: true }
 }
 
 const fn route(endpoint: Endpoint, operation: &'static str, form: Form) -> Route {
@@ -158,16 +160,13 @@ const OF_CHAT: &[&str] = &[
     "reasoning_format",
 ];
 
-pub(super) const CHAT: Route = route(
-    Endpoint::OpenaiChat,
-    "chat",
-    Form { asks_for_usage: true, ..form(&[SAMPLING, OF_SERVERS, OF_CHAT]) },
-);
+pub(super) const CHAT: Route =
+    route(Endpoint::OpenaiChat, "chat", Form { generates: true, ..form(&[SAMPLING, OF_SERVERS, OF_CHAT]) });
 const COMPLETIONS: Route = route(
     Endpoint::OpenaiCompletions,
     "text_completion",
     Form {
-        asks_for_usage: true,
+        generates: true,
         ..form(&[SAMPLING, OF_SERVERS, &["prompt", "suffix", "best_of", "echo", "response_format"]])
     },
 );

@@ -33,8 +33,9 @@ pub(crate) struct Form {
     pub(crate) known: &'static [&'static [&'static str]],
     /// What `stream` is where it is absent.
     pub(crate) streams: bool,
-    /// Whether token counts of a stream have to be asked for.
-    pub(crate) asks_for_usage: bool,
+    /// Whether it is text that is generated as OpenAI first had it: token counts of a stream have to be asked for, and the
+    /// model server takes a salt for what it remembers of prompts.
+    pub(crate) generates: bool,
     /// Whether a model has to be named.
     pub(crate) names_model: bool,
 }
@@ -51,7 +52,9 @@ const WITH_MEDIA: &[&str] = &["messages", "input", "system"];
 
 impl Form {
     /// Reads `body`; with `strict`, what Cube does not know is refused by name.
-    pub(crate) fn read(&self, body: &[u8], strict: bool) -> Result<Prepared, ApiError> {
+    pub(crate) fn read(&self, body: &[u8], strict: bool, salt: &str) -> Result<Prepared, ApiError> {
+        // Before the object, which may hold it.
+        let salt = format!("\"{salt}\"");
         let mut object = json::document(body)?.object()?;
         refuse(&object)?;
         let unrecognised = self.unrecognised(&object, strict)?;
@@ -60,7 +63,10 @@ impl Form {
             Some(field) => field.boolean()?,
             None => self.streams,
         };
-        let strip_usage = streamed && self.asks_for_usage && ask_for_usage(&mut object)?;
+        let strip_usage = streamed && self.generates && ask_for_usage(&mut object)?;
+        if self.generates {
+            object.put("cache_salt", &salt);
+        }
         Ok(Prepared { body: object.to_json().into(), model, streamed, strip_usage, unrecognised })
     }
 

@@ -32,6 +32,7 @@ pub(crate) struct Seen {
     pub(crate) request_id: String,
     pub(crate) spec: ChatSpec,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) cache_salt: String,
 }
 
 /// One step of a relayed answer.
@@ -82,7 +83,8 @@ impl Fake {
 impl Backend for Fake {
     async fn generate(&self, _: &ServingPermit, call: Call) -> Result<EventStream, Status> {
         let request_id = call.request_id.as_str().to_owned();
-        let seen = Seen { request_id, spec: call.spec.into_inner(), deadline: call.deadline };
+        let (deadline, cache_salt) = (call.deadline, call.cache_salt);
+        let seen = Seen { request_id, spec: call.spec.into_inner(), deadline, cache_salt };
         self.seen.lock().unwrap().push(seen);
         let answer = self.answers.lock().unwrap().pop_front();
         let missing = || proto::status(Code::NotFound, reason::MODEL_NOT_FOUND, "no such model");

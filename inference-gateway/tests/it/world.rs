@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    hmac,
+    rand::SystemRandom,
+};
 use health_gate::{Holder, HolderConfig};
-use inference_gateway::{AnswerLimits, ChatMetrics, server};
+use inference_gateway::{Admission, AdmissionLimits, AnswerLimits, Callers, ChatMetrics, server};
 use mtls::{Role, ServiceKey};
 use rustls_pki_types::CertificateDer;
 use service_runtime::{
@@ -80,15 +84,20 @@ impl World {
     }
 
     pub(crate) async fn with(limits: AnswerLimits) -> Self {
-        Self::before(BackendKind::Ollama, limits, false).await
+        Self::before(BackendKind::Ollama, limits, false, Callers::Anonymous).await
     }
 
     /// Before a model server that speaks OpenAI's dialect; `strict` towards what Cube does not know.
     pub(crate) async fn relaying(limits: AnswerLimits, strict: bool) -> Self {
-        Self::before(BackendKind::Openai, limits, strict).await
+        Self::before(BackendKind::Openai, limits, strict, Callers::Anonymous).await
     }
 
-    async fn before(kind: BackendKind, limits: AnswerLimits, strict: bool) -> Self {
+    /// Before one of `kind`, for these callers.
+    pub(crate) async fn for_callers(kind: BackendKind, callers: Callers) -> Self {
+        Self::before(kind, AnswerLimits::default(), false, callers).await
+    }
+
+    async fn before(kind: BackendKind, limits: AnswerLimits, strict: bool, callers: Callers) -> Self {
         mtls::install_crypto_provider();
         let deployment = Deployment::start().await;
         let holder = deployment.lease().await;
@@ -97,6 +106,9 @@ impl World {
             backend: fake.clone(),
             kind,
             strict,
+            callers,
+            admission: Admission::new(AdmissionLimits::default()),
+            salts: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).unwrap(),
             evidence: fake.clone(),
             gate: holder.gate(),
             clock: deployment.clock.clone(),

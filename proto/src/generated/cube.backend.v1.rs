@@ -22,6 +22,9 @@ pub struct GenerateRequest {
     /// What is asked.
     #[prost(message, optional, tag = "2")]
     pub spec: ::core::option::Option<super::super::inference::v1::ChatSpec>,
+    /// Keeps what the model server remembers of this caller's prompts from other callers. Empty: nothing is said of it.
+    #[prost(string, tag = "3")]
+    pub cache_salt: ::prost::alloc::string::String,
 }
 /// One event of the answer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -27,6 +27,8 @@ struct Body<'a> {
     response_format: Option<ResponseFormat<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    cache_salt: &'a str,
 }
 
 #[derive(Serialize)]
@@ -142,7 +144,7 @@ struct NamedSchema<'a> {
 
 /// The body of a streamed chat request. Usage is always asked for: without it there is no
 /// exact count.
-pub(in crate::backend) fn request(spec: &ChatSpec) -> Result<Vec<u8>, BackendError> {
+pub(in crate::backend) fn request(spec: &ChatSpec, cache_salt: &str) -> Result<Vec<u8>, BackendError> {
     let body = Body {
         model: &spec.model,
         messages: spec.messages.iter().map(message).collect::<Result<_, _>>()?,
@@ -153,6 +155,7 @@ pub(in crate::backend) fn request(spec: &ChatSpec) -> Result<Vec<u8>, BackendErr
         tool_choice: spec.tool_choice.as_ref().and_then(tool_choice),
         response_format: response_format(spec)?,
         reasoning_effort: reasoning_effort(spec.reasoning_effort()),
+        cache_salt,
     };
     serde_json::to_vec(&body).map_err(|_| invalid("spec", "cannot be written as JSON"))
 }

@@ -11,13 +11,13 @@ use super::spec;
 use crate::{backend::Dialect, decode::MAX_FRAME, error::BackendError};
 
 fn body(dialect: Dialect, spec: &ChatSpec) -> Value {
-    serde_json::from_slice(&dialect.call("req-1", spec, MAX_FRAME).unwrap().body).unwrap()
+    serde_json::from_slice(&dialect.call("req-1", spec, "", MAX_FRAME).unwrap().body).unwrap()
 }
 
 fn refusal(dialect: Dialect, change: impl FnOnce(&mut ChatSpec)) -> BackendError {
     let mut spec = full();
     change(&mut spec);
-    dialect.call("req-1", &spec, MAX_FRAME).unwrap_err()
+    dialect.call("req-1", &spec, "", MAX_FRAME).unwrap_err()
 }
 
 fn text(text: &str) -> ContentPart {
@@ -158,7 +158,7 @@ fn what_is_absent_is_left_to_the_server() {
 #[test]
 fn schemas_go_out_byte_for_byte() {
     for dialect in [Dialect::OpenAi, Dialect::Ollama] {
-        let body = dialect.call("req-1", &full(), MAX_FRAME).unwrap().body;
+        let body = dialect.call("req-1", &full(), "", MAX_FRAME).unwrap().body;
         let body = std::str::from_utf8(&body).unwrap();
         for part in
             [r#"{"type":  "object"}"#, r#"{"type":"object",  "properties":{"city":{"type":"string"}}}"#]

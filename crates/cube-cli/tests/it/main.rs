@@ -16,6 +16,7 @@ mod client;
 #[path = "../../../collateral/src/tests/fake_kds.rs"]
 mod fake_kds;
 mod gateway;
+mod key;
 mod live;
 mod measure;
 mod policy;

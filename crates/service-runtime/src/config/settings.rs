@@ -233,6 +233,11 @@ impl Settings {
         self.whole(key, least..=u32::MAX).and_then(|bytes| bytes.try_into().ok()).unwrap_or(default)
     }
 
+    /// What came of `outcome`; a problem with `key` otherwise, which may lie in another key.
+    pub fn checked<T, E: Display>(&mut self, key: &str, outcome: Result<T, E>) -> Option<T> {
+        self.problems.take(key, outcome)
+    }
+
     /// The keys of this file, or every problem; a key that nobody asked for is one.
     pub(crate) fn finish(mut self) -> Result<Vec<Key>, Problems> {
         let rest = std::mem::take(&mut self.rest);
