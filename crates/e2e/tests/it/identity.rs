@@ -109,7 +109,8 @@ pub(crate) async fn hold(rig: &Rig, role: mtls::Role) -> Holder {
 async fn generate(rig: &Rig, material: &mtls::Material) -> Result<(), Status> {
     let service = sending(&dial(rig, material).await.unwrap());
     let uri = "https://adapter.internal".parse().unwrap();
-    let request = GenerateRequest { request_id: "test".into(), spec: Some(spec("hello")) };
+    let request =
+        GenerateRequest { request_id: "test".into(), spec: Some(spec("hello")), cache_salt: String::new() };
     BackendServiceClient::with_origin(service, uri).generate(request).await.map(drop)
 }
 
