@@ -1,10 +1,17 @@
-//! The gRPC methods, thin: what is asked, and what [`Chat`] answers.
+//! The gRPC methods, thin: what is asked, and what [`Chat`] answers, or one of the model server's own endpoints
+//! ([`complete`], [`typed`]).
+
+mod complete;
+mod typed;
 
 use futures_util::stream::{self, BoxStream};
 use proto::{
     inference::v1::{
-        ChatRequest, ChatResponse, ChatSpec, ListModelsRequest, ListModelsResponse, Model, StreamChatRequest,
-        StreamChatResponse, inference_service_server::InferenceService, model_service_server::ModelService,
+        ChatRequest, ChatResponse, ChatSpec, CompleteRequest, CompleteResponse, DetokenizeRequest,
+        DetokenizeResponse, EmbedRequest, EmbedResponse, GetModelRequest, GetModelResponse,
+        ListModelsRequest, ListModelsResponse, Model, RerankRequest, RerankResponse, StreamChatRequest,
+        StreamChatResponse, StreamCompleteRequest, StreamCompleteResponse, TokenizeRequest, TokenizeResponse,
+        inference_service_server::InferenceService, model_service_server::ModelService,
     },
     reason,
 };
@@ -13,23 +20,28 @@ use tonic::{Code, Request, Response, Status};
 use crate::{
     chat::{Answer, Chat},
     incoming::{caller, deadline, id, permit},
+    relay::Relay,
     spec::ValidSpec,
     upstream::Call,
 };
+use typed::Asked;
 
 /// Most models on one page, and how many where the caller does not say.
 const MAX_PAGE: u32 = 100;
 
 /// `cube.inference.v1.InferenceService`.
 #[derive(Clone)]
-pub(crate) struct Inference(pub(crate) Chat);
+pub(crate) struct Inference {
+    pub(crate) chat: Chat,
+    pub(crate) relay: Relay,
+}
 
 #[tonic::async_trait]
 impl InferenceService for Inference {
     async fn chat(&self, request: Request<ChatRequest>) -> Result<Response<ChatResponse>, Status> {
         let permit = permit(request.extensions())?.clone();
         let call = call(request, |request| request.spec)?;
-        Ok(Response::new(self.0.whole(&permit, call).await?))
+        Ok(Response::new(self.chat.whole(&permit, call).await?))
     }
 
     type StreamChatStream = BoxStream<'static, Result<StreamChatResponse, Status>>;
@@ -40,8 +52,48 @@ impl InferenceService for Inference {
     ) -> Result<Response<Self::StreamChatStream>, Status> {
         let permit = permit(request.extensions())?.clone();
         let call = call(request, |request| request.spec)?;
-        let answer = self.0.stream(&permit, call).await?;
+        let answer = self.chat.stream(&permit, call).await?;
         Ok(Response::new(Box::pin(stream::try_unfold(answer, next))))
+    }
+
+    async fn complete(
+        &self,
+        request: Request<CompleteRequest>,
+    ) -> Result<Response<CompleteResponse>, Status> {
+        complete::complete(&self.relay, Asked::of(request)?).await.map(Response::new)
+    }
+
+    type StreamCompleteStream = BoxStream<'static, Result<StreamCompleteResponse, Status>>;
+
+    async fn stream_complete(
+        &self,
+        request: Request<StreamCompleteRequest>,
+    ) -> Result<Response<Self::StreamCompleteStream>, Status> {
+        let mut asked = Asked::of(request)?;
+        let spec = asked.request.spec.take().unwrap_or_default();
+        complete::stream_complete(&self.relay, asked, spec).await.map(Response::new)
+    }
+
+    async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        typed::embed(&self.relay, Asked::of(request)?).await.map(Response::new)
+    }
+
+    async fn rerank(&self, request: Request<RerankRequest>) -> Result<Response<RerankResponse>, Status> {
+        typed::rerank(&self.relay, Asked::of(request)?).await.map(Response::new)
+    }
+
+    async fn tokenize(
+        &self,
+        request: Request<TokenizeRequest>,
+    ) -> Result<Response<TokenizeResponse>, Status> {
+        typed::tokenize(&self.relay, Asked::of(request)?).await.map(Response::new)
+    }
+
+    async fn detokenize(
+        &self,
+        request: Request<DetokenizeRequest>,
+    ) -> Result<Response<DetokenizeResponse>, Status> {
+        typed::detokenize(&self.relay, Asked::of(request)?).await.map(Response::new)
     }
 }
 
@@ -77,6 +129,21 @@ impl ModelService for Models {
         let mut models = self.0.models(permit(request.extensions())?, deadline).await?;
         models.retain(|model| caller.knows(model.name.trim_start_matches("models/")));
         Ok(Response::new(page(models, from, usize::try_from(size).unwrap_or(usize::MAX))))
+    }
+
+    async fn get_model(
+        &self,
+        request: Request<GetModelRequest>,
+    ) -> Result<Response<GetModelResponse>, Status> {
+        let deadline = deadline(request.metadata())?;
+        let name = &request.get_ref().name;
+        let bare = name.strip_prefix("models/").unwrap_or_default();
+        caller(request.extensions())?.may_ask(bare)?;
+        let models = self.0.models(permit(request.extensions())?, deadline).await?;
+        let found = models.into_iter().find(|model| model.name == *name);
+        let missing =
+            || proto::status(Code::NotFound, reason::MODEL_NOT_FOUND, "the backend has no such model");
+        Ok(Response::new(GetModelResponse { model: Some(found.ok_or_else(missing)?) }))
     }
 }
 

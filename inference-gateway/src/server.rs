@@ -101,15 +101,16 @@ pub fn router(gateway: Gateway) -> Router {
 
 fn routes(gateway: &Gateway) -> (Router, Methods) {
     let chat = Chat::new(gateway.backend.clone(), gateway.limits.clone(), gateway.metrics.clone());
+    let relay = Relay::new(gateway.backend.clone(), gateway.limits.clone(), gateway.metrics.clone());
     let front = Front {
         chat: chat.clone(),
-        relay: Relay::new(gateway.backend.clone(), gateway.limits.clone(), gateway.metrics.clone()),
+        relay: relay.clone(),
         backend: gateway.kind,
         strict: gateway.strict,
         clock: gateway.clock.clone(),
     };
     let attestation = Attestation { evidence: gateway.evidence.clone(), limit: gateway.limits.evidence };
-    let (grpc, methods) = grpc(gateway, &chat, &attestation);
+    let (grpc, methods) = grpc(gateway, &chat, &relay, &attestation);
     let routes = grpc
         .merge(openai::router(front.clone()))
         .merge(ollama::router(front))
@@ -119,8 +120,8 @@ fn routes(gateway: &Gateway) -> (Router, Methods) {
     (routes, methods)
 }
 
-fn grpc(gateway: &Gateway, chat: &Chat, attestation: &Attestation) -> (Router, Methods) {
-    let inference = InferenceServiceServer::new(Inference(chat.clone()));
+fn grpc(gateway: &Gateway, chat: &Chat, relay: &Relay, attestation: &Attestation) -> (Router, Methods) {
+    let inference = InferenceServiceServer::new(Inference { chat: chat.clone(), relay: relay.clone() });
     Surface::new(Callers::Public)
         .serve(inference.max_decoding_message_size(gateway.limits.body))
         .serve(ModelServiceServer::new(Models(chat.clone())))

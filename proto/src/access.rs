@@ -128,7 +128,14 @@ pub const METHODS: &[Method] = &[
     entry("/cube.attestation.v1.AttestationService/GetKeyManifest", PUBLIC, Rate::Lookup, Requires::Lease),
     entry("/cube.inference.v1.InferenceService/Chat", PUBLIC, Rate::Model, Requires::Lease),
     entry("/cube.inference.v1.InferenceService/StreamChat", PUBLIC, Rate::Model, Requires::Lease),
+    entry("/cube.inference.v1.InferenceService/Complete", PUBLIC, Rate::Model, Requires::Lease),
+    entry("/cube.inference.v1.InferenceService/StreamComplete", PUBLIC, Rate::Model, Requires::Lease),
+    entry("/cube.inference.v1.InferenceService/Embed", PUBLIC, Rate::Model, Requires::Lease),
+    entry("/cube.inference.v1.InferenceService/Rerank", PUBLIC, Rate::Model, Requires::Lease),
+    entry("/cube.inference.v1.InferenceService/Tokenize", PUBLIC, Rate::Model, Requires::Lease),
+    entry("/cube.inference.v1.InferenceService/Detokenize", PUBLIC, Rate::Model, Requires::Lease),
     entry("/cube.inference.v1.ModelService/ListModels", PUBLIC, Rate::Model, Requires::Lease),
+    entry("/cube.inference.v1.ModelService/GetModel", PUBLIC, Rate::Model, Requires::Lease),
 
     // backend-adapter, mutual TLS.
     entry("/cube.backend.v1.BackendService/Attach", GATEWAY, Rate::Standing, Requires::Lease),

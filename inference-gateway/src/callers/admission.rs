@@ -109,11 +109,6 @@ impl Admission {
             .map(Some)
             .ok_or_else(|| limited("the key has as many requests open as it may"))
     }
-
-    #[cfg(test)]
-    pub(super) fn free(&self) -> usize {
-        self.places.available_permits()
-    }
 }
 
 impl Account {
@@ -185,7 +180,7 @@ mod tests {
         assert_eq!(reason(admission.admit(None, None).await), "OVERLOADED");
         assert_eq!(begun.elapsed().as_secs(), 33);
         drop(second);
-        assert_eq!((admission.free(), admission.waiting.load(Ordering::SeqCst)), (1, 0));
+        assert_eq!((admission.places.available_permits(), admission.waiting.load(Ordering::SeqCst)), (1, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -198,7 +193,7 @@ mod tests {
         assert_eq!(reason(admission.admit(Some(&key), None).await), "RATE_LIMITED", "three were asked");
         advance(Duration::from_secs(21)).await;
         assert!(admission.admit(Some(&key), None).await.is_ok());
-        assert_eq!(admission.free(), 10);
+        assert_eq!(admission.places.available_permits(), 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,4 +20,5 @@ mod openai;
 mod reflection;
 mod relay;
 mod run;
+mod typed;
 mod world;

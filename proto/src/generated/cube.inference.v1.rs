@@ -496,6 +496,185 @@ pub struct StreamChatResponse {
     #[prost(message, optional, tag = "1")]
     pub event: ::core::option::Option<ChatEvent>,
 }
+/// A text to continue.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CompletionSpec {
+    /// Model name as ModelService.ListModels returns it, without "models/".
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// The text. Not empty.
+    #[prost(string, tag = "2")]
+    pub prompt: ::prost::alloc::string::String,
+    /// How tokens are drawn and when generation stops.
+    #[prost(message, optional, tag = "3")]
+    pub sampling: ::core::option::Option<Sampling>,
+    /// What follows the gap that is filled, for models that can.
+    #[prost(string, tag = "4")]
+    pub suffix: ::prost::alloc::string::String,
+}
+/// Asks for one continuation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CompleteRequest {
+    /// What is continued.
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<CompletionSpec>,
+}
+/// A whole continuation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CompleteResponse {
+    /// Cube's identifier of the request.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The model that answered.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+    /// What follows the prompt.
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+    /// Why generation stopped.
+    #[prost(enumeration = "FinishReason", tag = "4")]
+    pub finish_reason: i32,
+    /// Token counts.
+    #[prost(message, optional, tag = "5")]
+    pub usage: ::core::option::Option<Usage>,
+}
+/// Asks for a streamed continuation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StreamCompleteRequest {
+    /// What is continued.
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<CompletionSpec>,
+}
+/// One event of a streamed continuation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamCompleteResponse {
+    /// Started, text, finished or usage.
+    #[prost(message, optional, tag = "1")]
+    pub event: ::core::option::Option<ChatEvent>,
+}
+/// Texts to turn into vectors.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EmbedRequest {
+    /// Model name, as in CompletionSpec.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// 1 to 2,048 texts.
+    #[prost(string, repeated, tag = "2")]
+    pub inputs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Length of the vectors, for models that can shorten them.
+    #[prost(uint32, optional, tag = "3")]
+    pub dimensions: ::core::option::Option<u32>,
+}
+/// Vectors, in the order of the texts.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmbedResponse {
+    /// Cube's identifier of the request.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The model that answered.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+    /// One for each text. Whether they are of length 1 is the model server's affair.
+    #[prost(message, repeated, tag = "3")]
+    pub embeddings: ::prost::alloc::vec::Vec<Embedding>,
+    /// Token counts.
+    #[prost(message, optional, tag = "4")]
+    pub usage: ::core::option::Option<Usage>,
+}
+/// A vector.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Embedding {
+    /// Its components.
+    #[prost(float, repeated, tag = "1")]
+    pub values: ::prost::alloc::vec::Vec<f32>,
+}
+/// Documents to order.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RerankRequest {
+    /// Model name, as in CompletionSpec.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// What they are ordered by. Not empty.
+    #[prost(string, tag = "2")]
+    pub query: ::prost::alloc::string::String,
+    /// 1 to 2,048 documents.
+    #[prost(string, repeated, tag = "3")]
+    pub documents: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many of the best to return; absent: all.
+    #[prost(uint32, optional, tag = "4")]
+    pub top_n: ::core::option::Option<u32>,
+}
+/// The documents' places, best first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RerankResponse {
+    /// Cube's identifier of the request.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The results.
+    #[prost(message, repeated, tag = "2")]
+    pub results: ::prost::alloc::vec::Vec<RerankResult>,
+}
+/// One document's place.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct RerankResult {
+    /// Which of the request's documents, from 0.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// The model's score.
+    #[prost(float, tag = "2")]
+    pub relevance_score: f32,
+}
+/// A text to turn into tokens.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TokenizeRequest {
+    /// Model name, as in CompletionSpec.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// The text.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    /// Whether tokens that begin a text are added; absent: as the model server does.
+    #[prost(bool, optional, tag = "3")]
+    pub add_special_tokens: ::core::option::Option<bool>,
+}
+/// A text as tokens.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TokenizeResponse {
+    /// The tokens.
+    #[prost(uint32, repeated, tag = "1")]
+    pub tokens: ::prost::alloc::vec::Vec<u32>,
+}
+/// Tokens to turn into text.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DetokenizeRequest {
+    /// Model name, as in CompletionSpec.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// The tokens.
+    #[prost(uint32, repeated, tag = "2")]
+    pub tokens: ::prost::alloc::vec::Vec<u32>,
+}
+/// Tokens as a text.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DetokenizeResponse {
+    /// The text.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+}
+/// Asks for one model.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetModelRequest {
+    /// "models/" and its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// One model.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetModelResponse {
+    /// The model.
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<Model>,
+}
 /// Asks for the models.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListModelsRequest {
@@ -690,6 +869,161 @@ pub mod inference_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Continues a text, without a chat template. Answers in one message.
+        pub async fn complete(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CompleteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CompleteResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cube.inference.v1.InferenceService/Complete",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("cube.inference.v1.InferenceService", "Complete"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Continues a text; answers as events, as they are generated.
+        pub async fn stream_complete(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StreamCompleteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::StreamCompleteResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cube.inference.v1.InferenceService/StreamComplete",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "cube.inference.v1.InferenceService",
+                        "StreamComplete",
+                    ),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Turns texts into vectors.
+        pub async fn embed(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EmbedRequest>,
+        ) -> std::result::Result<tonic::Response<super::EmbedResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cube.inference.v1.InferenceService/Embed",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("cube.inference.v1.InferenceService", "Embed"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Orders documents by how well they answer a query.
+        pub async fn rerank(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RerankRequest>,
+        ) -> std::result::Result<tonic::Response<super::RerankResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cube.inference.v1.InferenceService/Rerank",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("cube.inference.v1.InferenceService", "Rerank"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Turns a text into the model's tokens.
+        pub async fn tokenize(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TokenizeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TokenizeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cube.inference.v1.InferenceService/Tokenize",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("cube.inference.v1.InferenceService", "Tokenize"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Turns tokens into text.
+        pub async fn detokenize(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DetokenizeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DetokenizeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cube.inference.v1.InferenceService/Detokenize",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("cube.inference.v1.InferenceService", "Detokenize"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -721,6 +1055,54 @@ pub mod inference_service_server {
             &self,
             request: tonic::Request<super::StreamChatRequest>,
         ) -> std::result::Result<tonic::Response<Self::StreamChatStream>, tonic::Status>;
+        /// Continues a text, without a chat template. Answers in one message.
+        async fn complete(
+            &self,
+            request: tonic::Request<super::CompleteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CompleteResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the StreamComplete method.
+        type StreamCompleteStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::StreamCompleteResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Continues a text; answers as events, as they are generated.
+        async fn stream_complete(
+            &self,
+            request: tonic::Request<super::StreamCompleteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::StreamCompleteStream>,
+            tonic::Status,
+        >;
+        /// Turns texts into vectors.
+        async fn embed(
+            &self,
+            request: tonic::Request<super::EmbedRequest>,
+        ) -> std::result::Result<tonic::Response<super::EmbedResponse>, tonic::Status>;
+        /// Orders documents by how well they answer a query.
+        async fn rerank(
+            &self,
+            request: tonic::Request<super::RerankRequest>,
+        ) -> std::result::Result<tonic::Response<super::RerankResponse>, tonic::Status>;
+        /// Turns a text into the model's tokens.
+        async fn tokenize(
+            &self,
+            request: tonic::Request<super::TokenizeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TokenizeResponse>,
+            tonic::Status,
+        >;
+        /// Turns tokens into text.
+        async fn detokenize(
+            &self,
+            request: tonic::Request<super::DetokenizeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DetokenizeResponse>,
+            tonic::Status,
+        >;
     }
     /// Inference inside the CVM. Failures are gRPC statuses with
     /// google.rpc.ErrorInfo (domain "cube", a stable reason), in mid-stream too.
@@ -890,6 +1272,277 @@ pub mod inference_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/cube.inference.v1.InferenceService/Complete" => {
+                    #[allow(non_camel_case_types)]
+                    struct CompleteSvc<T: InferenceService>(pub Arc<T>);
+                    impl<
+                        T: InferenceService,
+                    > tonic::server::UnaryService<super::CompleteRequest>
+                    for CompleteSvc<T> {
+                        type Response = super::CompleteResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CompleteRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InferenceService>::complete(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CompleteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cube.inference.v1.InferenceService/StreamComplete" => {
+                    #[allow(non_camel_case_types)]
+                    struct StreamCompleteSvc<T: InferenceService>(pub Arc<T>);
+                    impl<
+                        T: InferenceService,
+                    > tonic::server::ServerStreamingService<super::StreamCompleteRequest>
+                    for StreamCompleteSvc<T> {
+                        type Response = super::StreamCompleteResponse;
+                        type ResponseStream = T::StreamCompleteStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StreamCompleteRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InferenceService>::stream_complete(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StreamCompleteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cube.inference.v1.InferenceService/Embed" => {
+                    #[allow(non_camel_case_types)]
+                    struct EmbedSvc<T: InferenceService>(pub Arc<T>);
+                    impl<
+                        T: InferenceService,
+                    > tonic::server::UnaryService<super::EmbedRequest> for EmbedSvc<T> {
+                        type Response = super::EmbedResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EmbedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InferenceService>::embed(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EmbedSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cube.inference.v1.InferenceService/Rerank" => {
+                    #[allow(non_camel_case_types)]
+                    struct RerankSvc<T: InferenceService>(pub Arc<T>);
+                    impl<
+                        T: InferenceService,
+                    > tonic::server::UnaryService<super::RerankRequest>
+                    for RerankSvc<T> {
+                        type Response = super::RerankResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RerankRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InferenceService>::rerank(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RerankSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cube.inference.v1.InferenceService/Tokenize" => {
+                    #[allow(non_camel_case_types)]
+                    struct TokenizeSvc<T: InferenceService>(pub Arc<T>);
+                    impl<
+                        T: InferenceService,
+                    > tonic::server::UnaryService<super::TokenizeRequest>
+                    for TokenizeSvc<T> {
+                        type Response = super::TokenizeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TokenizeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InferenceService>::tokenize(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TokenizeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cube.inference.v1.InferenceService/Detokenize" => {
+                    #[allow(non_camel_case_types)]
+                    struct DetokenizeSvc<T: InferenceService>(pub Arc<T>);
+                    impl<
+                        T: InferenceService,
+                    > tonic::server::UnaryService<super::DetokenizeRequest>
+                    for DetokenizeSvc<T> {
+                        type Response = super::DetokenizeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DetokenizeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InferenceService>::detokenize(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DetokenizeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1036,6 +1689,31 @@ pub mod model_service_client {
                 .insert(GrpcMethod::new("cube.inference.v1.ModelService", "ListModels"));
             self.inner.unary(req, path, codec).await
         }
+        /// Tells of one model.
+        pub async fn get_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetModelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cube.inference.v1.ModelService/GetModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("cube.inference.v1.ModelService", "GetModel"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1057,6 +1735,14 @@ pub mod model_service_server {
             request: tonic::Request<super::ListModelsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListModelsResponse>,
+            tonic::Status,
+        >;
+        /// Tells of one model.
+        async fn get_model(
+            &self,
+            request: tonic::Request<super::GetModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetModelResponse>,
             tonic::Status,
         >;
     }
@@ -1167,6 +1853,51 @@ pub mod model_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListModelsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/cube.inference.v1.ModelService/GetModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetModelSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::GetModelRequest>
+                    for GetModelSvc<T> {
+                        type Response = super::GetModelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetModelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::get_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetModelSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -4,9 +4,9 @@ use std::pin::Pin;
 
 use futures_util::{Stream, stream};
 use proto::inference::v1::{
-    ChatEvent, ChatRequest, ChatResponse, FinishReason, Finished, ListModelsRequest, ListModelsResponse,
-    Started, StreamChatRequest, StreamChatResponse, TextDelta, chat_event::Event, content_part::Part,
-    inference_service_server::InferenceService, model_service_server::ModelService,
+    self as v1, ChatEvent, ChatRequest, ChatResponse, FinishReason, Finished, ListModelsRequest,
+    ListModelsResponse, Started, StreamChatRequest, StreamChatResponse, TextDelta, chat_event::Event,
+    content_part::Part, inference_service_server::InferenceService, model_service_server::ModelService,
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -57,6 +57,44 @@ impl InferenceService for Model {
         }
         Ok(Response::new(Box::pin(stream::iter(items))))
     }
+
+    async fn complete(
+        &self,
+        _: Request<v1::CompleteRequest>,
+    ) -> Result<Response<v1::CompleteResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn embed(&self, _: Request<v1::EmbedRequest>) -> Result<Response<v1::EmbedResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn rerank(&self, _: Request<v1::RerankRequest>) -> Result<Response<v1::RerankResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn tokenize(
+        &self,
+        _: Request<v1::TokenizeRequest>,
+    ) -> Result<Response<v1::TokenizeResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn detokenize(
+        &self,
+        _: Request<v1::DetokenizeRequest>,
+    ) -> Result<Response<v1::DetokenizeResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    type StreamCompleteStream = stream::Empty<Result<v1::StreamCompleteResponse, Status>>;
+
+    async fn stream_complete(
+        &self,
+        _: Request<v1::StreamCompleteRequest>,
+    ) -> Result<Response<Self::StreamCompleteStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
 }
 
 fn numbered(sequence: u64, event: Event) -> StreamChatResponse {
@@ -69,9 +107,16 @@ impl ModelService for Model {
         &self,
         _: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
-        let named = |name: &str| proto::inference::v1::Model { name: name.to_owned(), backend: 1 };
+        let named = |name: &str| v1::Model { name: name.to_owned(), backend: 1 };
         let models = vec![named("models/first:1b"), named("models/second:8b")];
         Ok(Response::new(ListModelsResponse { models, next_page_token: String::new() }))
+    }
+
+    async fn get_model(
+        &self,
+        _: Request<v1::GetModelRequest>,
+    ) -> Result<Response<v1::GetModelResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
     }
 }
 

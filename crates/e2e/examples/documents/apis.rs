@@ -46,7 +46,8 @@ const INTRODUCTION: &str = "\
 # Interfaces in front of each model server
 
 This page is generated from the tables that gateway and adapter consult; `cargo xtask codegen` renews it. gRPC
-(`cube.inference.v1`) is translated for both kinds; `cube protos` and reflection describe it. The paths of evidence are in
+(`cube.inference.v1`) serves both kinds: chats are translated, the other methods ask the endpoints of their names below
+(`Complete` `/v1/completions`, `Embed` `/v1/embeddings`, `Rerank`, `Tokenize`, `Detokenize`). The paths of evidence are in
 [spec/bundle.md](spec/bundle.md). All paths stand in `/openapi.json`, which the gateway serves.
 
 | path | `backend.kind = \"openai\"` (vLLM, llama.cpp) | `backend.kind = \"ollama\"` |

@@ -74,8 +74,11 @@ fn every_sample_shows_every_key_and_no_other() {
     let collector = rcgen::generate_simple_self_signed(["collector.example.org".to_owned()]).unwrap();
     write("collector-ca.pem", collector.cert.pem());
     write("kds-ca.pem", collector.cert.pem());
+    write("keys.toml", "version = 1\n".to_owned());
     for service in Service::ALL {
-        write(&config(service), uncommented(&sample(&config(service))));
+        // The file of keys goes with the other value.
+        let text = uncommented(&sample(&config(service)));
+        write(&config(service), text.replace("access = \"anonymous\"", "access = \"api-keys\""));
         // A key that no service knows would be an error, and one that is not there, a default.
         let shown = checked(service, &folder.path().join(config(service)));
         assert!(!shown.contains("(default)") && !shown.contains("(not set)"), "{shown}");
