@@ -1,31 +1,25 @@
-//! One HTTP/1.1 exchange with the model server, on a connection of its own.
+//! One HTTP/1.1 exchange with the model server, which has its connection to itself until it is over.
 //!
 //! Nothing is spawned: the connection is driven by whoever waits for the answer, and dropping the
 //! exchange, or the future that opens it, closes the socket at once. That is what stops the model
 //! server's work, in the silence before the first token too. HTTP/1.1 because closing a
 //! connection then ends exactly one request.
 
-use std::{
-    fmt,
-    future::poll_fn,
-    pin::{Pin, pin},
-};
+use std::{fmt, pin::pin, task::Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::poll;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper::{
-    body::Incoming,
-    client::conn::http1::{self, Connection, SendRequest},
-};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use service_runtime::BackendAddress;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    dial::{Endpoint, Socket, dial},
+    dial::dial,
     error::{BackendError, Phase},
-    model_server::AnswerLimits,
+    line::{Kept, Line},
+    model_server::ModelServer,
     permit::Permit,
 };
 
@@ -41,23 +35,19 @@ pub(crate) struct Ask {
 /// The media type of almost every request.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// Bytes of an answer from which on no more are waited for, however many are there.
+const AT_ONCE: usize = 16 << 10;
+
 /// An answer under way.
 pub(crate) struct Exchange<P> {
     status: StatusCode,
     content_type: String,
     body: Incoming,
-    wire: Wire,
+    /// The end of the body, where it was seen behind bytes that came first.
+    end: Option<Result<(), BackendError>>,
+    line: Line,
     permit: P,
 }
-
-/// The connection, for as long as there is something to drive.
-struct Wire {
-    connection: Option<Pin<Box<Driver>>>,
-    /// Dropping it would tell the connection that nobody needs it.
-    sender: SendRequest<Full<Bytes>>,
-}
-
-type Driver = Connection<TokioIo<Socket>, Full<Bytes>>;
 
 /// Until when to wait, and for what.
 #[derive(Debug, Clone, Copy)]
@@ -75,18 +65,17 @@ impl<P> fmt::Debug for Exchange<P> {
 impl<P: Permit> Exchange<P> {
     /// Sends `ask` and waits for the head of the answer.
     pub(crate) async fn open(
-        endpoint: &Endpoint,
+        server: &ModelServer,
         ask: Ask,
         permit: P,
-        limits: &AnswerLimits,
         until: Until,
     ) -> Result<Self, BackendError> {
-        let begin = begin(endpoint, request(&endpoint.address, ask)?, &permit, limits);
-        let (response, wire) = with_leave(&permit, until, begin).await??;
+        let begin = begin(server, request(&server.endpoint.address, ask)?, &permit);
+        let (response, line) = with_leave(&permit, until, begin).await??;
         let (head, body) = response.into_parts();
         let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
-        Ok(Self { status: head.status, content_type, body, wire, permit })
+        Ok(Self { status: head.status, content_type, body, end: None, line, permit })
     }
 
     pub(crate) fn content_type(&self) -> &str {
@@ -97,27 +86,41 @@ impl<P: Permit> Exchange<P> {
         self.status
     }
 
-    /// The next bytes of the body, or `None` at its end.
+    /// The next bytes of the body, or `None` at its end. What has come by then is taken in one go: whatever is done to
+    /// the bytes further on is done once for all of them.
     pub(crate) async fn chunk(&mut self, until: Until) -> Result<Option<Bytes>, BackendError> {
-        loop {
-            let frame = drive(&mut self.wire.connection, self.body.frame());
-            match with_leave(&self.permit, until, frame).await? {
-                None => return Ok(None),
-                Some(Err(_)) => {
-                    return Err(BackendError::Truncated("the connection broke in the middle of the answer"));
-                }
-                // Trailers say nothing that is asked for.
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data() {
-                        return Ok(Some(bytes));
-                    }
+        if let Some(end) = self.end.clone() {
+            return end.map(|()| None);
+        }
+        let first = self.line.drive(data(&mut self.body));
+        let Some(first) = with_leave(&self.permit, until, first).await?? else {
+            self.end = Some(Ok(()));
+            return Ok(None);
+        };
+        let mut more = BytesMut::new();
+        while first.len() + more.len() < AT_ONCE
+            && let Poll::Ready(next) = poll!(pin!(self.line.drive(data(&mut self.body))))
+        {
+            match next {
+                Ok(Some(bytes)) => more.extend_from_slice(&bytes),
+                end => {
+                    self.end = Some(end.map(drop));
+                    break;
                 }
             }
+        }
+        Ok(Some(if more.is_empty() { first } else { [first.as_ref(), &more].concat().into() }))
+    }
+
+    /// Leaves the connection to the next exchange, if nothing of this one's answer is to come.
+    pub(crate) fn leave(self, kept: &Kept) {
+        if self.end == Some(Ok(())) {
+            kept.put(self.line);
         }
     }
 
     /// The whole body; an error where it is longer than `limit` bytes.
-    pub(crate) async fn whole(mut self, limit: usize, until: Until) -> Result<Vec<u8>, BackendError> {
+    pub(crate) async fn whole(&mut self, limit: usize, until: Until) -> Result<Vec<u8>, BackendError> {
         let mut whole = Vec::new();
         while let Some(bytes) = self.chunk(until).await? {
             if whole.len() + bytes.len() > limit {
@@ -141,18 +144,33 @@ impl<P: Permit> Exchange<P> {
     }
 }
 
+/// The next data of a body, or `None` at its end.
+async fn data(body: &mut Incoming) -> Result<Option<Bytes>, BackendError> {
+    while let Some(frame) = body.frame().await {
+        let broken = |_| BackendError::Truncated("the connection broke in the middle of the answer");
+        // Trailers say nothing that is asked for.
+        if let Ok(bytes) = frame.map_err(broken)?.into_data() {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
+}
+
 async fn begin<P: Permit>(
-    endpoint: &Endpoint,
+    server: &ModelServer,
     request: Request<Full<Bytes>>,
     permit: &P,
-    limits: &AnswerLimits,
-) -> Result<(Response<Incoming>, Wire), BackendError> {
-    let socket = dial(endpoint, permit, limits.connect).await?;
-    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(|_| unanswered())?;
-    let mut wire = Wire { connection: Some(Box::pin(connection)), sender };
-    let sent = wire.sender.send_request(request);
-    let response = drive(&mut wire.connection, sent).await.map_err(|error| broken_head(&error))?;
-    Ok((response, wire))
+) -> Result<(Response<Incoming>, Line), BackendError> {
+    if let Some(mut line) = server.kept.take().await {
+        match line.send(request.clone()).await {
+            // It was closed at the same moment, before anything was answered.
+            Err(error) if !error.is_parse() => {}
+            answered => return Ok((answered.map_err(|error| broken_head(&error))?, line)),
+        }
+    }
+    let socket = dial(&server.endpoint, permit, server.limits.connect).await?;
+    let mut line = Line::over(socket).await.map_err(|_| unanswered())?;
+    Ok((line.send(request).await.map_err(|error| broken_head(&error))?, line))
 }
 
 fn request(address: &BackendAddress, ask: Ask) -> Result<Request<Full<Bytes>>, BackendError> {
@@ -165,7 +183,6 @@ fn request(address: &BackendAddress, ask: Ask) -> Result<Request<Full<Bytes>>, B
         .uri(ask.path)
         .header(header::HOST, host)
         .header(header::CONTENT_TYPE, ask.content_type)
-        .header(header::CONNECTION, "close")
         .body(Full::new(ask.body))
         .map_err(|_| BackendError::Unreachable("its address makes no valid request"))
 }
@@ -183,19 +200,6 @@ async fn with_leave<P: Permit, T>(
     };
     permit.check().map_err(|_| BackendError::Lapsed)?;
     Ok(done)
-}
-
-/// Waits for `work`, which makes progress only while the connection is driven.
-async fn drive<C: Future, T>(connection: &mut Option<Pin<Box<C>>>, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
-        // An ended connection has told `work` how it ended.
-        if connection.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
-            *connection = None;
-        }
-        work.as_mut().poll(cx)
-    })
-    .await
 }
 
 fn unanswered() -> BackendError {

@@ -3,7 +3,7 @@
 //! `run` is the service's life. Flow of a request: `server` lays out the layers (gate, guard) →
 //! `rpc` takes the connection's permit → `wire` checks the request → `backend` puts it into the
 //! model server's dialect, or `relay` finds the endpoint that it is for → `model_server` holds the limits → `http` sends
-//! it over a connection that `dial` makes only for a permit holder → `decode` cuts the answer into frames and `backend`
+//! it over a `line` that `dial` makes only for a permit holder → `decode` cuts the answer into frames and `backend`
 //! turns them into events, or `relay` watches them go by.
 //!
 //! Every failure is a status with a stable reason, in mid-stream too: a model server that stalls,
@@ -17,6 +17,7 @@ mod decode;
 mod dial;
 mod error;
 mod http;
+mod line;
 mod metrics;
 mod model_server;
 mod owner;

@@ -1,6 +1,6 @@
 //! A request's way through the model server: limits, and when the answer is over.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -17,6 +17,7 @@ use crate::{
     dial::Endpoint,
     error::{BackendError, Phase},
     http::{Ask, Exchange, JSON, Until},
+    line::Kept,
     permit::Permit,
     relay::Watch,
 };
@@ -58,14 +59,24 @@ impl Default for AnswerLimits {
 }
 
 /// The model server.
-#[derive(Debug, Clone)]
 pub(crate) struct ModelServer {
     pub(crate) dialect: Dialect,
     pub(crate) endpoint: Endpoint,
     pub(crate) limits: AnswerLimits,
+    pub(crate) kept: Kept,
+}
+
+impl fmt::Debug for ModelServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelServer").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
 }
 
 impl ModelServer {
+    pub(crate) fn new(dialect: Dialect, endpoint: Endpoint, limits: AnswerLimits) -> Self {
+        Self { dialect, endpoint, limits, kept: Kept::default() }
+    }
+
     /// Runs `call` and streams its events. Dropping the stream closes the connection.
     pub(crate) fn generate<P: Permit>(
         self: Arc<Self>,
@@ -122,9 +133,11 @@ impl ModelServer {
         let path = self.dialect.models_path();
         let ask = Ask { method: Method::GET, path, content_type: JSON, body: Bytes::new() };
         let until = self.short_answer();
-        let exchange = Exchange::open(&self.endpoint, ask, permit, &self.limits, until).await?;
-        let exchange = self.accepted(exchange).await?;
-        self.dialect.models(&exchange.whole(self.limits.frame, until).await?)
+        let exchange = Exchange::open(self, ask, permit, until).await?;
+        let mut exchange = self.accepted(exchange).await?;
+        let models = exchange.whole(self.limits.frame, until).await?;
+        exchange.leave(&self.kept);
+        self.dialect.models(&models)
     }
 
     async fn accepted<P: Permit>(&self, exchange: Exchange<P>) -> Result<Exchange<P>, BackendError> {
@@ -213,7 +226,7 @@ impl<P: Permit, R: Reader> Generation<P, R> {
 
     async fn ask(&mut self, ask: Ask) -> Result<Stage<P>, BackendError> {
         let (server, permit) = (&self.server, self.permit.clone());
-        let exchange = Exchange::open(&server.endpoint, ask, permit, &server.limits, self.until()).await?;
+        let exchange = Exchange::open(server, ask, permit, self.until()).await?;
         let exchange = server.accepted(exchange).await?;
         self.reader.head(exchange.content_type(), &mut self.items);
         Ok(Stage::Answer(exchange))
@@ -222,12 +235,17 @@ impl<P: Permit, R: Reader> Generation<P, R> {
     async fn read(&mut self, mut exchange: Exchange<P>) -> Result<Stage<P>, BackendError> {
         let Some(bytes) = exchange.chunk(self.until()).await? else {
             self.reader.end(&mut self.items)?;
+            exchange.leave(&self.server.kept);
             return Ok(Stage::Over);
         };
         if self.reader.feed(bytes, &mut self.items)? {
             self.frame = Instant::now();
         }
-        Ok(if self.reader.is_complete() { Stage::Over } else { Stage::Answer(exchange) })
+        if !self.reader.is_complete() {
+            return Ok(Stage::Answer(exchange));
+        }
+        exchange.leave(&self.server.kept);
+        Ok(Stage::Over)
     }
 
     fn until(&self) -> Until {

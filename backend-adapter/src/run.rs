@@ -89,11 +89,8 @@ fn holder_config(config: &Config, roots: TrustRoots, clock: Arc<dyn Clock>) -> H
 
 fn server(config: &Config, holder: &Holder, serving: Serving, requests: RequestMetrics) -> Server {
     let backend = &config.measured.backend;
-    let model_server = ModelServer {
-        dialect: backend.kind.into(),
-        endpoint: Endpoint { address: backend.address.clone(), uid: backend.uid },
-        limits: config.answers,
-    };
+    let endpoint = Endpoint { address: backend.address.clone(), uid: backend.uid };
+    let model_server = ModelServer::new(backend.kind.into(), endpoint, config.answers);
     Server {
         router: router(Arc::new(model_server), holder.gate(), serving),
         tls: Some(holder.mutual_tls()),

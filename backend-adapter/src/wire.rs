@@ -119,7 +119,7 @@ mod tests {
 
     fn server(limits: AnswerLimits) -> ModelServer {
         let endpoint = Endpoint { address: BackendAddress::Unix("/nonexistent".into()), uid: 0 };
-        ModelServer { dialect: Dialect::OpenAi, endpoint, limits }
+        ModelServer::new(Dialect::OpenAi, endpoint, limits)
     }
 
     #[test]

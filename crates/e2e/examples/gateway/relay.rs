@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Door, Outcome, cube::trusting};
+use crate::{Outcome, cube::trusting, way::Door};
 
 /// A relay as a process of its own, so that its CPU can be told from everybody else's.
 pub(crate) struct Relay {
@@ -46,7 +46,7 @@ impl Relay {
     }
 
     pub(crate) fn door(&self) -> Outcome<Door> {
-        Ok(Door { address: self.address, tls: trusting(self.ca.clone())? })
+        Ok(Door::to(self.address, Some(trusting(self.ca.clone())?)))
     }
 }
 
