@@ -33,7 +33,8 @@ fn generate(descriptors: FileDescriptorSet, out: &Path) -> Result<()> {
     let with_details = [descriptors.file.clone(), error_details()?].concat();
     std::fs::write(out.join("descriptors.bin"), FileDescriptorSet { file: with_details }.encode_to_vec())?;
     std::fs::write(out.join("files.rs"), list_of_files(&descriptors))?;
-    tonic_prost_build::configure().bytes(".").out_dir(out).compile_fds(descriptors)?;
+    let codec = "crate::codec::EventCodec";
+    tonic_prost_build::configure().bytes(".").codec_path(codec).out_dir(out).compile_fds(descriptors)?;
     Ok(())
 }
 

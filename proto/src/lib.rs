@@ -6,6 +6,7 @@
 //! `cargo xtask ci` fails where it is out of step.
 
 pub mod access;
+mod codec;
 mod descriptors;
 pub mod reason;
 pub mod spec;

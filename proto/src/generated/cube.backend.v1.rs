@@ -330,7 +330,7 @@ pub mod backend_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.backend.v1.BackendService/Attach",
             );
@@ -355,7 +355,7 @@ pub mod backend_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.backend.v1.BackendService/Generate",
             );
@@ -380,7 +380,7 @@ pub mod backend_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.backend.v1.BackendService/Relay",
             );
@@ -405,7 +405,7 @@ pub mod backend_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.backend.v1.BackendService/ListModels",
             );
@@ -583,7 +583,7 @@ pub mod backend_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AttachSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -629,7 +629,7 @@ pub mod backend_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GenerateSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -675,7 +675,7 @@ pub mod backend_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RelaySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -720,7 +720,7 @@ pub mod backend_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListModelsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

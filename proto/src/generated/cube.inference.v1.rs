@@ -833,7 +833,7 @@ pub mod inference_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.inference.v1.InferenceService/Chat",
             );
@@ -858,7 +858,7 @@ pub mod inference_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.inference.v1.InferenceService/StreamChat",
             );
@@ -885,7 +885,7 @@ pub mod inference_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.inference.v1.InferenceService/Complete",
             );
@@ -912,7 +912,7 @@ pub mod inference_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.inference.v1.InferenceService/StreamComplete",
             );
@@ -939,7 +939,7 @@ pub mod inference_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.inference.v1.InferenceService/Embed",
             );
@@ -961,7 +961,7 @@ pub mod inference_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.inference.v1.InferenceService/Rerank",
             );
@@ -986,7 +986,7 @@ pub mod inference_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.inference.v1.InferenceService/Tokenize",
             );
@@ -1013,7 +1013,7 @@ pub mod inference_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.inference.v1.InferenceService/Detokenize",
             );
@@ -1211,7 +1211,7 @@ pub mod inference_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ChatSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1257,7 +1257,7 @@ pub mod inference_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StreamChatSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1302,7 +1302,7 @@ pub mod inference_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CompleteSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1349,7 +1349,7 @@ pub mod inference_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StreamCompleteSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1393,7 +1393,7 @@ pub mod inference_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EmbedSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1438,7 +1438,7 @@ pub mod inference_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RerankSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1483,7 +1483,7 @@ pub mod inference_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TokenizeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1528,7 +1528,7 @@ pub mod inference_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DetokenizeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1680,7 +1680,7 @@ pub mod model_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.inference.v1.ModelService/ListModels",
             );
@@ -1705,7 +1705,7 @@ pub mod model_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::EventCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/cube.inference.v1.ModelService/GetModel",
             );
@@ -1853,7 +1853,7 @@ pub mod model_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListModelsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1898,7 +1898,7 @@ pub mod model_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetModelSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::EventCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
