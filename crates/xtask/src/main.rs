@@ -27,9 +27,9 @@ enum Command {
     Test,
     /// What CI runs: format, lints, documents, generated code, tidy, tests.
     Ci,
-    /// A benchmark with its baseline in the same run.
+    /// A benchmark with its baseline in the same run, or `page`: docs/benchmarks.md from the last runs.
     Bench {
-        /// Which one: reports, stream, token, verify.
+        /// Which one; an unknown name lists them.
         name: String,
     },
     /// A run against something we did not write, which is installed first, or against damage and forgeries.
