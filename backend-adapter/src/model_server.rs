@@ -112,7 +112,8 @@ impl ModelServer {
         first: Until,
         permit: P,
     ) -> impl Stream<Item = Result<R::Item, BackendError>> + Send {
-        let generation = Generation {
+        // In a box, which each item moves in and out of the stream.
+        let generation = Box::new(Generation {
             first,
             frame: Instant::now(),
             server: self,
@@ -121,7 +122,7 @@ impl ModelServer {
             reader,
             items: VecDeque::new(),
             failure: None,
-        };
+        });
         stream::unfold(generation, async |mut generation| {
             let item = generation.next().await?;
             Some((item, generation))

@@ -53,7 +53,8 @@ impl InferenceService for Inference {
         let permit = permit(request.extensions())?.clone();
         let call = call(request, |request| request.spec)?;
         let answer = self.chat.stream(&permit, call).await?;
-        Ok(Response::new(Box::pin(stream::try_unfold(answer, next))))
+        // In a box, which each event moves in and out of the stream.
+        Ok(Response::new(Box::pin(stream::try_unfold(Box::new(answer), next))))
     }
 
     async fn complete(
@@ -97,7 +98,7 @@ impl InferenceService for Inference {
     }
 }
 
-async fn next(mut answer: Answer) -> Result<Option<(StreamChatResponse, Answer)>, Status> {
+async fn next(mut answer: Box<Answer>) -> Result<Option<(StreamChatResponse, Box<Answer>)>, Status> {
     let event = answer.next().await?;
     Ok(event.map(|event| (StreamChatResponse { event: Some(event) }, answer)))
 }

@@ -20,11 +20,12 @@ pub(crate) trait Pieces: Send + 'static {
 /// The body of a streamed answer. Where the answer fails, an error in the dialect's form is the last piece and then the
 /// body breaks off, so that a client which looks at neither still cannot take it for complete.
 pub(crate) fn body(pieces: impl Pieces, dialect: Dialect) -> Body {
-    Body::from_stream(stream::unfold(State::Live(pieces), move |state| next(state, dialect)))
+    Body::from_stream(stream::unfold(State::Live(Box::new(pieces)), move |state| next(state, dialect)))
 }
 
 enum State<P> {
-    Live(P),
+    /// In a box, which each piece moves in and out of the stream.
+    Live(Box<P>),
     Failed(Status, Instant),
     Over,
 }

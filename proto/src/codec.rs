@@ -10,7 +10,7 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 /// waits stay, two on either side of each hop, where tonic's own begin with 8 KiB.
 pub(crate) struct EventCodec<T, U>(PhantomData<(T, U)>);
 
-const BUFFER: usize = 1 << 10;
+const BUFFER: usize = 512;
 /// tonic's own: what has been encoded leaves once there is so much of it.
 const LEAVES_AT: usize = 32 << 10;
 

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
+    thread::available_parallelism,
     time::Duration,
 };
 
@@ -16,6 +17,7 @@ use nix::sys::{
 };
 use tokio::{
     net::TcpListener,
+    runtime::Builder,
     signal::unix::{SignalKind, signal},
     time::timeout,
 };
@@ -82,7 +84,7 @@ fn process(
 ) -> Result<ExitCode, (String, Exit)> {
     let config = |problem| (problem, Exit::Config);
     harden().map_err(|error| config(format!("memory cannot be kept to the process: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = runtime.map_err(|error| config(format!("the runtime cannot be started: {error}")))?;
     let exit = runtime.block_on(async {
         let telemetry = Telemetry::install(name, observability)?;
@@ -94,6 +96,12 @@ fn process(
     // Whatever still blocks in a device call must not hold up the exit code.
     runtime.shutdown_background();
     exit.map(ExitCode::from).map_err(config)
+}
+
+/// How many threads run tasks. Gateway and adapter are busy at the same time on the same machine: with a thread for every
+/// processor in both, half of what they do is to wake one another's.
+fn workers() -> usize {
+    available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 /// Logs why a service ends before it serves, and gives `exit`.
