@@ -20,6 +20,11 @@ pub(crate) fn clients() -> Result<PathBuf> {
     python("clients", CLIENTS)
 }
 
+/// Installs what reads .proto files; where it is.
+pub(crate) fn buf() -> Result<PathBuf> {
+    Ok(python("buf", BUF)?.join("buf"))
+}
+
 /// Every test that needs no special hardware.
 pub(crate) fn test() -> Result<()> {
     // The end-to-end tests drive a real model server, official clients and the processes themselves.
@@ -55,7 +60,7 @@ pub(crate) fn ci() -> Result<()> {
 /// same commit (`cargo xtask codegen --baseline`), where it is seen. Nothing is released yet, so until the
 /// first release the baseline is what was deliberately renewed last; from then on it is the release.
 fn interfaces() -> Result<()> {
-    let buf = python("buf", BUF)?.join("buf");
+    let buf = buf()?;
     let proto = workspace().join("proto");
     run(Command::new(&buf).current_dir(&proto).arg("lint"))?;
     run(Command::new(&buf).current_dir(&proto).args(["breaking", "--against", "baseline.binpb"])).context(

@@ -6,6 +6,7 @@
 //! have too many cases for that; they write and judge them themselves.
 
 mod fuzz;
+mod grpc_clients;
 mod grpcurl;
 mod isolation;
 mod mutants;
@@ -33,6 +34,7 @@ use crate::{
 type Driver = fn() -> Result<Command>;
 
 const RUNS: &[(&str, Driver)] = &[
+    ("grpc-clients", grpc_clients::driver),
     ("grpcurl", grpcurl::driver),
     ("isolation", isolation::driver),
     ("ollama-js", || sdk::node("ollama-js", "ollama")),

@@ -73,6 +73,7 @@ and then the body breaks off.
 | shown by | what |
 |---|---|
 | `cargo xtask conformance openai-python`, `openai-node`, `ollama-python`, `ollama-js` | official clients, unchanged, with the CA of `cube trust`: models, chat, streams, JSON schema, tools, embeddings on llama.cpp with a real model and on both kinds of scripted server; a lapse in mid-stream raises |
+| `cargo xtask conformance grpc-clients` | gRPC's own libraries for Python, Node and Go, with stubs that are made as README says: the same, refusals and deadlines by code and reason |
 | `cargo xtask conformance proxy` | OpenAI's and Ollama's client through `cube proxy` |
 | `inference-gateway/tests/it/relay.rs`, `ollama.rs`, `openai.rs` | forms, refusals and failures of each path |
 | `backend-adapter/src/relay/tests.rs`, `backend/tests.rs` | answers cut at every byte |

@@ -1,6 +1,6 @@
-//! Official clients, unchanged: `cargo xtask conformance openai-python|openai-node|ollama-python|ollama-js`.
+//! Official clients, unchanged: `cargo xtask conformance openai-python|openai-node|ollama-python|ollama-js|grpc-clients`.
 //!
-//! Arguments: the run's name, and the interpreter with the client. Each case is one line of JSON on stdout. Answers are a real
+//! Arguments: the run's name, and an interpreter for each of its clients. Each case is one line of JSON on stdout. Answers are a real
 //! model's on llama.cpp; tool calls and what goes wrong are scripted, in front of both kinds of model server.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a driver fails by panicking")]
 
@@ -18,49 +18,83 @@ use std::{
 use dev_stack::Service;
 use e2e::{
     conformance::Run,
-    fake_backend::{FakeBackend, Script, Step},
+    fake_backend::{FakeBackend, Head, Script, Step},
 };
+use http::StatusCode;
 
 use crate::rig::{PATIENCE, Rig};
 
 /// A client library, and the script that drives it.
 struct Sdk {
     run: Run,
-    script: &'static str,
-    /// Before the script, for the interpreter.
-    flags: &'static [&'static str],
-    speaks_ollama: bool,
+    speaks: Speaks,
+    /// How the interpreter is given the script; nothing for a program that needs neither.
+    script: &'static [&'static str],
     cases: &'static [&'static str],
+    scripted: &'static [&'static str],
 }
+
+enum Speaks {
+    OpenAi,
+    Ollama,
+    Grpc,
+}
+
+const NODE: [&str; 2] = ["--input-type=module", "--eval"];
+const OLLAMA_CASES: &[&str] = &["chat", "stream", "schema", "generate", "show", "managing"];
+const GRPC_CASES: &[&str] = &["chat", "stream", "schema", "completion"];
+const TOOLS: &[&str] = &["tools", "tools_streamed"];
+const GRPC_SCRIPTED: &[&str] = &["tools", "refused", "deadline"];
 
 const SDKS: &[Sdk] = &[
     Sdk {
         run: Run("openai-python"),
-        script: include_str!("openai.py"),
-        flags: &["-c"],
-        speaks_ollama: false,
+        speaks: Speaks::OpenAi,
+        script: &["-c", include_str!("openai.py")],
         cases: &["chat", "stream", "usage", "schema", "completion"],
+        scripted: TOOLS,
     },
     Sdk {
         run: Run("openai-node"),
-        script: include_str!("openai.mjs"),
-        flags: &["--input-type=module", "--eval"],
-        speaks_ollama: false,
+        speaks: Speaks::OpenAi,
+        script: &[NODE[0], NODE[1], include_str!("openai.mjs")],
         cases: &["chat", "stream", "schema"],
+        scripted: &["tools"],
     },
     Sdk {
         run: Run("ollama-python"),
-        script: include_str!("ollama.py"),
-        flags: &["-c"],
-        speaks_ollama: true,
-        cases: &["chat", "stream", "schema", "generate", "show", "managing"],
+        speaks: Speaks::Ollama,
+        script: &["-c", include_str!("ollama.py")],
+        cases: OLLAMA_CASES,
+        scripted: TOOLS,
     },
     Sdk {
         run: Run("ollama-js"),
-        script: include_str!("ollama.mjs"),
-        flags: &["--input-type=module", "--eval"],
-        speaks_ollama: true,
-        cases: &["chat", "stream", "schema", "generate", "show", "managing"],
+        speaks: Speaks::Ollama,
+        script: &[NODE[0], NODE[1], include_str!("ollama.mjs")],
+        cases: OLLAMA_CASES,
+        scripted: &["tools"],
+    },
+    Sdk {
+        run: Run("grpc-clients/python"),
+        speaks: Speaks::Grpc,
+        script: &["-c", include_str!("grpc.py")],
+        cases: GRPC_CASES,
+        scripted: GRPC_SCRIPTED,
+    },
+    Sdk {
+        run: Run("grpc-clients/node"),
+        speaks: Speaks::Grpc,
+        script: &[NODE[0], NODE[1], include_str!("grpc.mjs")],
+        cases: GRPC_CASES,
+        scripted: GRPC_SCRIPTED,
+    },
+    Sdk {
+        run: Run("grpc-clients/go"),
+        speaks: Speaks::Grpc,
+        script: &[],
+        cases: GRPC_CASES,
+        scripted: GRPC_SCRIPTED,
     },
 ];
 
@@ -70,11 +104,14 @@ const MODEL: &str = "smollm2-135m";
 async fn main() {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().unwrap();
-    let sdk = SDKS.iter().find(|sdk| sdk.run.0 == name).unwrap();
-    let interpreter = PathBuf::from(arguments.next().unwrap());
-    real(sdk, &interpreter).await;
-    for kind in ["openai", "ollama"] {
-        scripted(sdk, &interpreter, kind).await;
+    let sdks: Vec<_> = SDKS.iter().filter(|sdk| sdk.run.0.split('/').next() == Some(&name)).collect();
+    let interpreters: Vec<_> = arguments.map(PathBuf::from).collect();
+    assert_eq!(sdks.len(), interpreters.len(), "each client has an interpreter");
+    for (sdk, interpreter) in sdks.into_iter().zip(interpreters) {
+        real(sdk, &interpreter).await;
+        for kind in ["openai", "ollama"] {
+            scripted(sdk, &interpreter, kind).await;
+        }
     }
 }
 
@@ -115,21 +152,31 @@ fn sound(case: &str, seen: &str) -> Result<(), String> {
     if met { Ok(()) } else { Err(format!("saw {seen:?}")) }
 }
 
-/// What a model cannot be made to do: call tools, and lose its lease.
+/// What a model cannot be made to do: call tools, refuse, stall, and lose its lease.
 async fn scripted(sdk: &Sdk, interpreter: &Path, kind: &str) {
     let mut rig = Rig::serving(kind).await;
     let client = Client::new(sdk, interpreter, &mut rig);
-    let call = || Step::ToolCall { name: "weather".into(), arguments: r#"{"city": "Paris"}"#.into() };
-    for case in ["tools", "tools_streamed"] {
-        if case == "tools_streamed" && !sdk.script.contains(case) {
-            continue;
-        }
-        rig.backend.script(Script::answer([call(), Step::end()]));
-        let seen = rig.blocking(|_| client.run(case, "fake")).replace(' ', "");
-        let called = seen.starts_with(r#"weather{"city":"Paris"}"#);
-        sdk.run.case(&format!("{kind}/{case}"), if called { Ok(()) } else { Err(format!("saw {seen:?}")) });
+    for case in sdk.scripted {
+        let (script, expected) = script(case);
+        rig.backend.script(script);
+        let seen = rig.blocking(|_| client.run(case, "fake"));
+        let met = seen.replace([' ', '_'], "").to_lowercase().starts_with(expected);
+        sdk.run.case(&format!("{kind}/{case}"), if met { Ok(()) } else { Err(format!("saw {seen:?}")) });
     }
     sdk.run.case(&format!("{kind}/a-lapse-in-mid-stream-raises"), lapse(&mut rig, &client));
+}
+
+/// What the model server does in a case, and what the client sees: in small letters, since each library writes codes its own
+/// way.
+fn script(case: &str) -> (Script, &'static str) {
+    match case {
+        "refused" => (Script::head(Head::Status(StatusCode::NOT_FOUND)), "notfoundmodelnotfound"),
+        "deadline" => (Script::answer([Step::Stall]), "deadlineexceeded"),
+        _ => {
+            let call = Step::ToolCall { name: "weather".into(), arguments: r#"{"city": "Paris"}"#.into() };
+            (Script::answer([call, Step::end()]), r#"weather{"city":"paris"}"#)
+        }
+    }
 }
 
 fn lapse(rig: &mut Rig, client: &Client<'_>) -> Result<(), String> {
@@ -158,10 +205,10 @@ struct Client<'s> {
 impl<'s> Client<'s> {
     fn new(sdk: &'s Sdk, interpreter: &Path, rig: &mut Rig) -> Self {
         let ca = rig.trusted_ca().display().to_string();
-        let base = if sdk.speaks_ollama {
-            ("OLLAMA_HOST", rig.url.clone())
-        } else {
-            ("OPENAI_BASE_URL", format!("{}/v1", rig.url))
+        let base = match sdk.speaks {
+            Speaks::OpenAi => ("OPENAI_BASE_URL", format!("{}/v1", rig.url)),
+            Speaks::Ollama => ("OLLAMA_HOST", rig.url.clone()),
+            Speaks::Grpc => ("GATEWAY", rig.url.trim_start_matches("https://").to_owned()),
         };
         let trust = [("SSL_CERT_FILE", ca.clone()), ("NODE_EXTRA_CA_CERTS", ca)];
         let environment = [base, ("OPENAI_API_KEY", "none".to_owned())].into_iter().chain(trust).collect();
@@ -170,7 +217,7 @@ impl<'s> Client<'s> {
 
     fn command(&self, case: &str, model: &str) -> Command {
         let mut command = Command::new(&self.interpreter);
-        command.args(self.sdk.flags).args([self.sdk.script, case, model]);
+        command.args(self.sdk.script).args([case, model]);
         command.envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command
     }

@@ -21,24 +21,32 @@ pub(super) fn python(name: &str) -> Result<Command> {
 
 /// The run `name` with Node and this package.
 pub(super) fn node(name: &str, package: &str) -> Result<Command> {
+    let wanted = NODE.iter().find(|(known, _)| *known == package).context("an unknown package")?;
+    let home = packages(&[*wanted])?;
+    let mut driver = driver(name, PathBuf::from("node"))?;
+    // Where Node looks for packages of a script that is no file.
+    driver.current_dir(home);
+    Ok(driver)
+}
+
+/// Installs packages for Node, with their versions; the folder in which it finds them.
+pub(super) fn packages(wanted: &[(&str, &str)]) -> Result<PathBuf> {
     ensure!(
         is_there("node") && is_there("npm"),
         "node and npm are needed (Debian: apt-get install nodejs npm)"
     );
-    let (_, version) = NODE.iter().find(|(known, _)| *known == package).context("an unknown package")?;
     let home = cache().join("node");
-    let installed = home.join("node_modules").join(package);
-    if !installed.exists() {
+    for (package, version) in wanted {
+        if home.join("node_modules").join(package).exists() {
+            continue;
+        }
         progress(&format!("installing {package}@{version} into .cache/node (once)"));
         fs::create_dir_all(&home)?;
         let mut npm = Command::new("npm");
         npm.current_dir(&home).args(["install", "--no-audit", "--no-fund", "--silent"]);
         run(npm.arg(format!("{package}@{version}")))?;
     }
-    let mut driver = driver(name, PathBuf::from("node"))?;
-    // Where Node looks for packages of a script that is no file.
-    driver.current_dir(home);
-    Ok(driver)
+    Ok(home)
 }
 
 fn driver(name: &str, interpreter: PathBuf) -> Result<Command> {
