@@ -1,6 +1,8 @@
 //! The model servers' dialects: requests out, answers in. Pure: `http` carries the bytes.
 
 mod answer;
+mod extension;
+mod logprobs;
 mod ollama;
 mod openai;
 mod refusal;
@@ -11,6 +13,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use proto::inference::v1::{BackendKind as ModelKind, ChatEvent, ChatSpec, Model};
 use service_runtime::BackendKind;
+
+pub use extension::known_extensions;
 
 pub(crate) use answer::Counts;
 pub(crate) use refusal::{by_status, in_answer};
@@ -115,7 +119,7 @@ impl ChatDecoder {
             Dialect::Ollama => Frames::Ndjson(Ndjson::new(frame)),
             Dialect::OpenAi => Frames::Sse(Sse::new(frame)),
         };
-        Self { frames, answer: Answer::new(request_id, &spec.model, spec::text_bytes(spec)) }
+        Self { frames, answer: Answer::new(request_id, spec) }
     }
 
     fn next_frame(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, BackendError> {

@@ -28,6 +28,7 @@ mod run;
 mod server;
 mod wire;
 
+pub use backend::known_extensions;
 pub use config::Config;
 pub use metrics::metrics;
 pub use model_server::AnswerLimits;

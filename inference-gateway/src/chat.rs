@@ -83,12 +83,12 @@ impl Chat {
     async fn ask(&self, permit: &ServingPermit, call: Call, end: Option<Bound>) -> Result<Answer, Status> {
         let first_by = Instant::now() + self.limits.first_token;
         let mut meter = self.metrics.begin("chat", call.spec.sampling());
-        let request_id = call.request_id.clone();
+        let (request_id, order) = (call.request_id.clone(), Order::of(call.spec.choices()));
         let (until, phase) = earlier((first_by, "first_token"), end);
         let asked = timeout_at(until, self.backend.generate(permit, call)).await;
         let events = asked.unwrap_or_else(|_| Err(timed_out(phase)));
         let events = events.inspect_err(|status| meter.failed(status))?;
-        let (stream_idle, order) = (self.limits.stream_idle, Order::default());
+        let stream_idle = self.limits.stream_idle;
         let mut answer = Answer { events, order, meter, request_id, first_by, stream_idle, end, first: None };
         answer.first = answer.next().await?;
         Ok(answer)
@@ -97,8 +97,8 @@ impl Chat {
     /// The answer as a whole.
     pub(crate) async fn whole(&self, permit: &ServingPermit, call: Call) -> Result<ChatResponse, Status> {
         let end = earlier((Instant::now() + self.limits.unary, "unary"), callers(call.deadline));
+        let mut gather = Gather::new(call.spec.choices(), self.limits.body);
         let mut answer = self.ask(permit, call, Some(end)).await?;
-        let mut gather = Gather::new(self.limits.body);
         while let Some(event) = answer.next().await? {
             gather.add(event).inspect_err(|status| answer.meter.failed(status))?;
         }

@@ -21,6 +21,11 @@ impl ValidSpec {
         &self.0.model
     }
 
+    /// How many answers are asked for.
+    pub(crate) fn choices(&self) -> u32 {
+        self.0.n.unwrap_or(1)
+    }
+
     /// How to sample, where the request says so.
     pub(crate) fn sampling(&self) -> Option<&Sampling> {
         self.0.sampling.as_ref()

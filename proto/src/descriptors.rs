@@ -126,7 +126,10 @@ mod tests {
             for (at, oneof) in authored {
                 self.note(&below(ONEOF, at), oneof.name());
             }
-            for (at, nested) in (0..).zip(&message.nested_type) {
+            // And one for the entries of each map.
+            let is_map =
+                |message: &DescriptorProto| message.options.as_ref().is_some_and(|it| it.map_entry());
+            for (at, nested) in (0..).zip(&message.nested_type).filter(|(_, nested)| !is_map(nested)) {
                 self.message(&below(NESTED, at), nested);
             }
             for (at, one) in (0..).zip(&message.enum_type) {

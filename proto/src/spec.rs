@@ -4,8 +4,9 @@ use serde_json::value::RawValue;
 use tonic::{Code, Status};
 
 use crate::inference::v1::{
-    ChatSpec, Image, Message, ReasoningEffort, ResponseFormat, Role, Sampling, Tool, ToolCall, ToolChoice,
-    ToolChoiceMode, content_part::Part, response_format::Format, tool_choice::Choice,
+    Audio, ChatSpec, ExtensionValue, Image, Message, ReasoningEffort, ResponseFormat, Role, Sampling, Tool,
+    ToolCall, ToolChoice, ToolChoiceMode, content_part::Part, extension_value::Value,
+    response_format::Format, tool_choice::Choice,
 };
 use crate::{reason, status_with};
 
@@ -13,6 +14,11 @@ use crate::{reason, status_with};
 pub const MAX_ITEMS: usize = 16_384;
 /// Most stop strings.
 const MAX_STOPS: usize = 16;
+/// Most answers to one question.
+const MAX_CHOICES: u32 = 16;
+const MAX_TOP_LOGPROBS: u32 = 20;
+const MAX_BIASES: usize = 1024;
+const MAX_EXTENSIONS: usize = 64;
 
 /// A field that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,11 +55,27 @@ pub fn check(spec: &ChatSpec) -> Result<(), SpecError> {
     }
     spec.tool_choice.as_ref().map_or(Ok(()), |choice| tool_choice(choice, &spec.tools))?;
     spec.response_format.as_ref().map_or(Ok(()), response_format)?;
-    require(
-        ReasoningEffort::try_from(spec.reasoning_effort).is_ok(),
-        "reasoning_effort",
-        "is not a known value",
-    )
+    let effort = ReasoningEffort::try_from(spec.reasoning_effort);
+    require(effort.is_ok(), "reasoning_effort", "is not a known value")?;
+    require(spec.n.is_none_or(|n| (1..=MAX_CHOICES).contains(&n)), "n", "must be from 1 to 16")?;
+    let few = spec.top_logprobs.is_none_or(|top| top <= MAX_TOP_LOGPROBS);
+    require(few, "top_logprobs", "must be at most 20")?;
+    require(spec.extensions.len() <= MAX_EXTENSIONS, "extensions", "holds more than 64 items")?;
+    spec.extensions.iter().try_for_each(|(name, value)| extension(name, value))
+}
+
+/// The name is the caller's, so it is told only where it can be one.
+fn extension(name: &str, value: &ExtensionValue) -> Result<(), SpecError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let is_name = (1..=64).contains(&name.len()) && name.bytes().all(plain);
+    require(is_name, "extensions", "holds a name that is not 1 to 64 of a-z, 0-9 and _")?;
+    let problem = match &value.value {
+        None => "holds no value",
+        Some(Value::Number(number)) if !number.is_finite() => "must be finite",
+        Some(Value::Json(text)) if serde_json::from_str::<&RawValue>(text).is_err() => "must be JSON",
+        Some(_) => return Ok(()),
+    };
+    require(false, &format!("extensions[{name}]"), problem)
 }
 
 impl SpecError {
@@ -94,13 +116,23 @@ fn message(message: &Message) -> Result<(), SpecError> {
 
 fn part(part: Option<&Part>, role: Role) -> Result<(), SpecError> {
     match part {
-        None => require(false, "", "holds neither text nor image"),
+        None => require(false, "", "holds neither text nor image nor audio"),
         Some(Part::Text(_)) => Ok(()),
         Some(Part::Image(image)) => {
             require(role == Role::User, "image", "belongs to user messages only")?;
             self::image(image).map_err(|error| error.within("image"))
         }
+        Some(Part::Audio(audio)) => {
+            require(role == Role::User, "audio", "belongs to user messages only")?;
+            self::audio(audio).map_err(|error| error.within("audio"))
+        }
     }
+}
+
+fn audio(audio: &Audio) -> Result<(), SpecError> {
+    let known = matches!(audio.media_type.as_str(), "audio/wav" | "audio/mpeg");
+    require(known, "media_type", "must be audio/wav or audio/mpeg")?;
+    require(!audio.data.is_empty(), "data", "is empty")
 }
 
 fn image(image: &Image) -> Result<(), SpecError> {
@@ -125,7 +157,10 @@ fn sampling(sampling: &Sampling) -> Result<(), SpecError> {
     require(sampling.top_k != Some(0), "top_k", "must be at least 1")?;
     require(sampling.max_tokens != Some(0), "max_tokens", "must be at least 1")?;
     require(sampling.stop.len() <= MAX_STOPS, "stop", "holds more than 16 strings")?;
-    require(sampling.stop.iter().all(|stop| !stop.is_empty()), "stop", "holds an empty string")
+    require(sampling.stop.iter().all(|stop| !stop.is_empty()), "stop", "holds an empty string")?;
+    require(sampling.logit_bias.len() <= MAX_BIASES, "logit_bias", "holds more than 1024 tokens")?;
+    let mut biases = sampling.logit_bias.values();
+    biases.try_for_each(|bias| within(Some(*bias), -100.0, 100.0, "logit_bias", "must be from -100 to 100"))
 }
 
 /// NaN is within nothing.
@@ -167,6 +202,8 @@ fn response_format(format: &ResponseFormat) -> Result<(), SpecError> {
     match &format.format {
         None => require(false, "response_format", "holds no format"),
         Some(Format::JsonObject(_)) => Ok(()),
+        Some(Format::Regex(regex)) => require(!regex.is_empty(), "response_format.regex", "is empty"),
+        Some(Format::Grammar(grammar)) => require(!grammar.is_empty(), "response_format.grammar", "is empty"),
         Some(Format::JsonSchema(schema)) => require(
             is_json_object(&schema.schema),
             "response_format.json_schema.schema",

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use proto::inference::v1::{
-    ChatEvent, FinishReason, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, ToolCallStarted,
-    Usage, chat_event::Event,
+    ChatEvent, ChatSpec, FinishReason, Finished, Logprobs, ReasoningDelta, Started, TextDelta, ToolCallDelta,
+    ToolCallStarted, Usage, chat_event::Event,
 };
 
+use super::{logprobs::Logprob, spec::text_bytes};
 use crate::error::BackendError;
 
-/// Most tool calls in one answer: what is remembered of each is bounded, so their number is too.
+/// Most tool calls in one choice: what is remembered of each is bounded, so their number is too.
 const MAX_CALLS: usize = 128;
 
 #[derive(Debug)]
@@ -20,8 +21,9 @@ pub(super) struct Answer {
     prompt_bytes: usize,
     sequence: u64,
     pieces: u32,
-    calls: Vec<OpenCall>,
-    finish: Option<FinishReason>,
+    choices: Vec<Choice>,
+    /// Which of them is told of.
+    at: usize,
     counts: Counts,
     progress: Progress,
     events: VecDeque<ChatEvent>,
@@ -32,6 +34,13 @@ enum Progress {
     Waiting,
     Started,
     Complete,
+}
+
+/// One of the answers that were asked for.
+#[derive(Debug, Default)]
+struct Choice {
+    calls: Vec<OpenCall>,
+    finish: Option<FinishReason>,
 }
 
 /// A call that fragments can still belong to, under the names the model server uses.
@@ -78,15 +87,15 @@ impl Counts {
 }
 
 impl Answer {
-    pub(super) fn new(request_id: &str, model: &str, prompt_bytes: usize) -> Self {
+    pub(super) fn new(request_id: &str, spec: &ChatSpec) -> Self {
         Self {
             request_id: request_id.to_owned(),
-            model: model.to_owned(),
-            prompt_bytes,
+            model: spec.model.clone(),
+            prompt_bytes: text_bytes(spec),
             sequence: 0,
             pieces: 0,
-            calls: Vec::new(),
-            finish: None,
+            choices: (0..spec.n.unwrap_or(1)).map(|_| Choice::default()).collect(),
+            at: 0,
             counts: Counts::default(),
             progress: Progress::Waiting,
             events: VecDeque::new(),
@@ -100,6 +109,13 @@ impl Answer {
             let model = model.filter(|name| !name.is_empty()).unwrap_or_else(|| self.model.clone());
             self.push(Event::Started(Started { request_id: self.request_id.clone(), model }));
         }
+    }
+
+    /// What follows is of the choice with this index.
+    pub(super) fn choice(&mut self, index: u32) -> Result<(), BackendError> {
+        let known = usize::try_from(index).ok().filter(|at| *at < self.choices.len());
+        self.at = known.ok_or(BackendError::Protocol("a choice which was not asked for"))?;
+        Ok(())
     }
 
     /// A piece of the answer; empty ones are dropped.
@@ -116,9 +132,18 @@ impl Answer {
         }
     }
 
+    /// How probable the tokens of the text before were.
+    pub(super) fn logprobs(&mut self, tokens: Option<Vec<Logprob>>) {
+        if let Some(tokens) = tokens.filter(|tokens| !tokens.is_empty()) {
+            let tokens = tokens.into_iter().map(Into::into).collect();
+            self.push(Event::Logprobs(Logprobs { tokens }));
+        }
+    }
+
     /// A piece of a tool call, or a whole one; continues the call that it belongs to.
     pub(super) fn tool_call(&mut self, fragment: Fragment, arguments: String) -> Result<(), BackendError> {
-        let at = match self.continued(&fragment) {
+        let continued = self.choices.get(self.at).and_then(|choice| choice.continued(&fragment));
+        let at = match continued {
             Some(at) => at,
             None => self.open(fragment)?,
         };
@@ -135,7 +160,9 @@ impl Answer {
 
     /// Why generation stopped; told to the reader only once the answer is complete.
     pub(super) fn finish(&mut self, reason: FinishReason) {
-        self.finish = Some(reason);
+        if let Some(choice) = self.choices.get_mut(self.at) {
+            choice.finish = Some(reason);
+        }
     }
 
     /// Token counts; the last ones are the answer's.
@@ -145,15 +172,12 @@ impl Answer {
 
     /// The end marker came.
     pub(super) fn complete(&mut self) -> Result<(), BackendError> {
-        let reason = match (self.finish, self.calls.is_empty()) {
-            (None, _) => return Err(BackendError::Truncated("it gave no reason for the end")),
-            (Some(FinishReason::ToolCalls), true) => {
-                return Err(BackendError::Protocol("it finished for tool calls and made none"));
-            }
-            (Some(FinishReason::Stop), false) => FinishReason::ToolCalls,
-            (Some(reason), _) => reason,
-        };
-        self.push(Event::Finished(Finished { reason: reason.into() }));
+        let reasons: Vec<_> = self.choices.iter().map(Choice::reason).collect::<Result<_, _>>()?;
+        for (at, reason) in reasons.into_iter().enumerate() {
+            self.at = at;
+            self.push(Event::Finished(Finished { reason: reason.into() }));
+        }
+        self.at = 0;
         let usage = self.usage();
         self.push(Event::Usage(usage));
         self.progress = Progress::Complete;
@@ -172,26 +196,11 @@ impl Answer {
         into.append(&mut self.events);
     }
 
-    /// The call that a fragment belongs to: the latest at its index, or the latest of all where it
-    /// has none, unless another id or name says that a new call begins (some servers give every
-    /// call index 0).
-    fn continued(&self, fragment: &Fragment) -> Option<usize> {
-        let at_index = |call: &OpenCall| fragment.index.is_none() || call.index == fragment.index;
-        let at = self.calls.iter().rposition(at_index)?;
-        let call = self.calls.get(at)?;
-        let another_id = fragment.id.is_some() && call.id.is_some() && fragment.id != call.id;
-        let another_name = fragment.name.as_ref().is_some_and(|name| *name != call.name);
-        (!another_id && !another_name).then_some(at)
-    }
-
     fn open(&mut self, fragment: Fragment) -> Result<usize, BackendError> {
-        let at = self.calls.len();
-        if at == MAX_CALLS {
-            return Err(BackendError::Protocol("more than 128 tool calls in one answer"));
-        }
-        let name = fragment.name.ok_or(BackendError::Protocol("a tool call without the function's name"))?;
-        let id = fragment.id.clone().unwrap_or_else(|| format!("call_{}_{at}", self.request_id));
-        self.calls.push(OpenCall { index: fragment.index, id: fragment.id, name: name.clone() });
+        let of_all = self.choices.iter().map(|choice| choice.calls.len()).sum::<usize>();
+        let id = fragment.id.clone().unwrap_or_else(|| format!("call_{}_{of_all}", self.request_id));
+        let choice = self.choices.get_mut(self.at).ok_or(BackendError::Protocol("no choice"))?;
+        let (at, name) = choice.open(fragment)?;
         self.piece(Event::ToolCallStarted(ToolCallStarted { index: number(at), id, name }));
         Ok(at)
     }
@@ -221,8 +230,46 @@ impl Answer {
     }
 
     fn push(&mut self, event: Event) {
-        self.events.push_back(ChatEvent { sequence: self.sequence, event: Some(event) });
+        let choice = number(self.at);
+        self.events.push_back(ChatEvent { sequence: self.sequence, choice, event: Some(event) });
         self.sequence += 1;
+    }
+}
+
+impl Choice {
+    /// Why it ended.
+    fn reason(&self) -> Result<FinishReason, BackendError> {
+        match (self.finish, self.calls.is_empty()) {
+            (None, _) => Err(BackendError::Truncated("it gave no reason for the end")),
+            (Some(FinishReason::ToolCalls), true) => {
+                Err(BackendError::Protocol("it finished for tool calls and made none"))
+            }
+            (Some(FinishReason::Stop), false) => Ok(FinishReason::ToolCalls),
+            (Some(reason), _) => Ok(reason),
+        }
+    }
+
+    /// The call that a fragment belongs to: the latest at its index, or the latest of all where it
+    /// has none, unless another id or name says that a new call begins (some servers give every
+    /// call index 0).
+    fn continued(&self, fragment: &Fragment) -> Option<usize> {
+        let at_index = |call: &OpenCall| fragment.index.is_none() || call.index == fragment.index;
+        let at = self.calls.iter().rposition(at_index)?;
+        let call = self.calls.get(at)?;
+        let another_id = fragment.id.is_some() && call.id.is_some() && fragment.id != call.id;
+        let another_name = fragment.name.as_ref().is_some_and(|name| *name != call.name);
+        (!another_id && !another_name).then_some(at)
+    }
+
+    /// A new call: its place and its name.
+    fn open(&mut self, fragment: Fragment) -> Result<(usize, String), BackendError> {
+        let at = self.calls.len();
+        if at == MAX_CALLS {
+            return Err(BackendError::Protocol("more than 128 tool calls in one answer"));
+        }
+        let name = fragment.name.ok_or(BackendError::Protocol("a tool call without the function's name"))?;
+        self.calls.push(OpenCall { index: fragment.index, id: fragment.id, name: name.clone() });
+        Ok((at, name))
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     answer::{Answer, Counts, Fragment},
+    logprobs::Logprob,
     refusal,
 };
 use crate::error::{BackendError, Cause};
@@ -22,6 +23,7 @@ struct Line<'a> {
     model: Option<String>,
     #[serde(borrow)]
     message: Option<Message<'a>>,
+    logprobs: Option<Vec<Logprob>>,
     done: Option<bool>,
     done_reason: Option<String>,
     prompt_eval_count: Option<u32>,
@@ -67,6 +69,7 @@ pub(super) fn frame(line: &[u8], answer: &mut Answer) -> Result<(), BackendError
             read_call(call, answer)?;
         }
     }
+    answer.logprobs(line.logprobs);
     if !done {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{
     answer::{Answer, Counts, Fragment},
+    logprobs::Logprob,
     refusal,
 };
 use crate::error::{BackendError, Cause};
@@ -27,7 +28,13 @@ struct Choice {
     #[serde(default)]
     index: u32,
     delta: Option<Delta>,
+    logprobs: Option<Logprobs>,
     finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Logprobs {
+    content: Option<Vec<Logprob>>,
 }
 
 #[derive(Deserialize)]
@@ -110,9 +117,7 @@ pub(super) fn models(body: &[u8]) -> Result<Vec<String>, BackendError> {
 }
 
 fn read_choice(choice: Choice, answer: &mut Answer) -> Result<(), BackendError> {
-    if choice.index != 0 {
-        return Err(BackendError::Protocol("a second choice, which was not asked for"));
-    }
+    answer.choice(choice.index)?;
     if let Some(delta) = choice.delta {
         let reasoning = delta.reasoning.filter(|text| !text.is_empty());
         answer.reasoning(reasoning.or(delta.reasoning_content));
@@ -121,6 +126,7 @@ fn read_choice(choice: Choice, answer: &mut Answer) -> Result<(), BackendError> 
             read_call(call, answer)?;
         }
     }
+    answer.logprobs(choice.logprobs.and_then(|logprobs| logprobs.content));
     match choice.finish_reason {
         Some(reason) => finish(&reason).map(|reason| answer.finish(reason)),
         None => Ok(()),

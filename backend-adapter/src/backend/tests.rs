@@ -14,6 +14,8 @@ use proto::inference::v1::{
 use super::{ChatDecoder, Dialect};
 use crate::{decode::MAX_FRAME, model_server::Reader};
 
+mod choices;
+mod extensions;
 mod requests;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
@@ -57,6 +59,7 @@ fn line(event: &ChatEvent) -> String {
         Event::Finished(finished) => {
             format!("finished {}\n", FinishReason::try_from(finished.reason).unwrap().as_str_name())
         }
+        Event::Logprobs(logprobs) => format!("logprobs {}\n", logprobs.tokens.len()),
         Event::Usage(usage) => format!(
             "usage {}+{} cached {:?} reasoning {:?}{}\n",
             usage.prompt_tokens,

@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn event(event: Event) -> ChatEvent {
-        ChatEvent { sequence: 0, event: Some(event) }
+        ChatEvent { event: Some(event), ..ChatEvent::default() }
     }
 
     fn started(model: &str) -> ChatEvent {

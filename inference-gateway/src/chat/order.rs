@@ -7,39 +7,50 @@ use proto::{
 use tonic::{Code, Status};
 
 /// How far an answer has come.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    #[default]
     Nothing,
     Started,
     Output,
+    /// Some choices are, not all.
+    Finishing,
     Finished,
     Usage,
 }
 
 /// Follows the events of one answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Order {
     place: Place,
     sequence: u64,
+    /// How many were asked for.
+    choices: u32,
+    finished: u32,
 }
 
 impl Order {
+    pub(super) fn of(choices: u32) -> Self {
+        Self { place: Place::Nothing, sequence: 0, choices, finished: 0 }
+    }
+
     /// Refuses an event that is out of place.
     pub(super) fn accept(&mut self, event: &ChatEvent) -> Result<(), Status> {
         let next = match (&event.event, self.place) {
             (Some(Event::Started(_)), Place::Nothing) => Place::Started,
-            (Some(Event::Finished(_)), Place::Started | Place::Output) => Place::Finished,
+            (Some(Event::Finished(_)), Place::Started | Place::Output | Place::Finishing) => {
+                self.finish(event)?
+            }
             (Some(Event::Usage(_)), Place::Finished) => Place::Usage,
             (
                 Some(
                     Event::Text(_)
                     | Event::Reasoning(_)
                     | Event::ToolCallStarted(_)
-                    | Event::ToolCallDelta(_),
+                    | Event::ToolCallDelta(_)
+                    | Event::Logprobs(_),
                 ),
                 Place::Started | Place::Output,
-            ) => Place::Output,
+            ) if event.choice < self.choices => Place::Output,
             _ => return Err(broken("an event is out of order")),
         };
         if event.sequence != self.sequence {
@@ -49,11 +60,20 @@ impl Order {
         Ok(())
     }
 
+    /// Each choice finishes once, in its turn.
+    fn finish(&mut self, event: &ChatEvent) -> Result<Place, Status> {
+        if event.choice != self.finished {
+            return Err(broken("a choice finishes out of order"));
+        }
+        self.finished += 1;
+        Ok(if self.finished == self.choices { Place::Finished } else { Place::Finishing })
+    }
+
     /// Refuses an end before the answer's own.
     pub(super) fn end(&self) -> Result<(), Status> {
         match self.place {
             Place::Finished | Place::Usage => Ok(()),
-            Place::Nothing | Place::Started | Place::Output => Err(proto::status(
+            Place::Nothing | Place::Started | Place::Output | Place::Finishing => Err(proto::status(
                 Code::DataLoss,
                 reason::BACKEND_TRUNCATED,
                 "the answer ended before its end marker; what came is not complete",
@@ -83,9 +103,14 @@ mod tests {
     use super::*;
 
     fn run(events: &[Event]) -> Result<(), Status> {
-        let mut order = Order::default();
-        for (sequence, event) in (0..).zip(events) {
-            order.accept(&ChatEvent { sequence, event: Some(event.clone()) })?;
+        let events: Vec<_> = events.iter().map(|event| (0, event.clone())).collect();
+        run_choices(1, &events)
+    }
+
+    fn run_choices(choices: u32, events: &[(u32, Event)]) -> Result<(), Status> {
+        let mut order = Order::of(choices);
+        for (sequence, (choice, event)) in (0..).zip(events) {
+            order.accept(&ChatEvent { sequence, choice: *choice, event: Some(event.clone()) })?;
         }
         order.end()
     }
@@ -140,10 +165,31 @@ mod tests {
     }
 
     #[test]
+    fn each_choice_finishes_once_and_in_its_turn() {
+        let told = |rest: &[(u32, Event)]| {
+            let events = [&[(0, started()), (1, text()), (0, text())], rest].concat();
+            run_choices(2, &events).map_err(|status| proto::reason_of(&status).unwrap_or_default())
+        };
+        let (first, second) = ((0, finished()), (1, finished()));
+        assert_eq!(told(&[first.clone(), second.clone(), (0, usage())]), Ok(()));
+        assert_eq!(told(std::slice::from_ref(&first)), Err("BACKEND_TRUNCATED".to_owned()));
+        for rest in [
+            &[(2, text())][..],
+            std::slice::from_ref(&second),
+            &[first.clone(), first.clone()],
+            &[first.clone(), (1, text())],
+            &[first.clone(), (0, usage())],
+            &[first.clone(), second.clone(), (2, finished())],
+        ] {
+            assert_eq!(told(rest), Err("BACKEND_PROTOCOL".to_owned()), "{rest:?}");
+        }
+    }
+
+    #[test]
     fn a_gap_and_an_empty_event_are_refused() {
-        let mut order = Order::default();
-        let gap = ChatEvent { sequence: 1, event: Some(started()) };
+        let mut order = Order::of(1);
+        let gap = ChatEvent { sequence: 1, choice: 0, event: Some(started()) };
         assert!(order.accept(&gap).is_err());
-        assert!(order.accept(&ChatEvent { sequence: 0, event: None }).is_err());
+        assert!(order.accept(&ChatEvent::default()).is_err());
     }
 }

@@ -65,7 +65,7 @@ impl Lines {
 
     /// The lines that an event makes: a call is told once it is complete.
     fn event(&mut self, event: Event) -> Vec<u8> {
-        let goes_on = matches!(event, Event::ToolCallDelta(_) | Event::Usage(_));
+        let goes_on = matches!(event, Event::ToolCallDelta(_) | Event::Logprobs(_) | Event::Usage(_));
         let complete = if goes_on { None } else { self.call.take() };
         let told = complete.map(|call| self.piece(&Said { tool_calls: &[call], ..Said::default() }));
         let mut lines = told.unwrap_or_default();
@@ -83,6 +83,8 @@ impl Lines {
                     call.arguments.push_str(&delta.arguments);
                 }
             }
+            // Not asked for: the request could not say it.
+            Event::Logprobs(_) => {}
             Event::Finished(finished) => self.finish = finished.reason(),
             Event::Usage(usage) => self.usage = Some(usage),
         }
@@ -138,7 +140,7 @@ impl Lines {
         let message = answer.message.as_ref();
         let text = message.and_then(|message| match message.content.first()?.part.as_ref()? {
             Part::Text(text) => Some(text.as_str()),
-            Part::Image(_) => None,
+            Part::Image(_) | Part::Audio(_) => None,
         });
         let tool_calls = message.map_or(&[][..], |message| &message.tool_calls);
         let said = Said { text: text.unwrap_or_default(), thinking: &answer.reasoning, tool_calls };

@@ -60,6 +60,7 @@ pub(super) fn parse(body: &[u8], shape: Shape) -> Result<Asked, ApiError> {
             .as_ref()
             .map_or(Ok(ReasoningEffort::Unspecified), think)?
             .into(),
+        ..ChatSpec::default()
     };
     object.finish()?;
     let asks =
@@ -228,6 +229,7 @@ fn sampling(field: Field<'_>) -> Result<Sampling, ApiError> {
             Some(field) if field.is_string() => vec![field.string()?],
             Some(field) => field.array()?.iter().map(Field::string).collect::<Result<_, _>>()?,
         },
+        ..Sampling::default()
     };
     options.finish()?;
     Ok(sampling)

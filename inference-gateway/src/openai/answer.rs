@@ -47,6 +47,8 @@ impl Chunks {
             Event::Finished(finished) => {
                 self.choice(Delta::default(), Some(finish_reason(finished.reason())))
             }
+            // Not asked for: the request could not say it.
+            Event::Logprobs(_) => None,
             Event::Usage(usage) => self.include_usage.then(|| self.frame_of(&[], Some(&usage))).flatten(),
         }
     }
@@ -203,7 +205,7 @@ impl<'a> From<&'a ChatResponse> for Turn<'a> {
             message.iter().flat_map(|message| &message.tool_calls).map(Call::from).collect();
         let text = message.and_then(|message| match message.content.first()?.part.as_ref()? {
             Part::Text(text) => Some(text.as_str()),
-            Part::Image(_) => None,
+            Part::Image(_) | Part::Audio(_) => None,
         });
         // An answer that is nothing but calls has no content; an empty one has the empty text.
         let content = text.or(tool_calls.is_empty().then_some(""));

@@ -71,6 +71,7 @@ fn chat_spec(object: &mut Object<'_>) -> Result<(ChatSpec, Option<&'static str>)
         tool_choice: tools::tool_choice(object)?,
         response_format: tools::response_format(object)?,
         reasoning_effort: object.choice("reasoning_effort", EFFORTS)?.unwrap_or_default().into(),
+        ..ChatSpec::default()
     };
     Ok((spec, left_out))
 }
@@ -110,6 +111,7 @@ fn sampling(object: &mut Object<'_>) -> Result<Sampling, ApiError> {
         seed: object.take("seed").map(|field| field.integer()).transpose()?,
         max_tokens: max_tokens(object)?,
         stop: stop(object)?,
+        ..Sampling::default()
     })
 }
 

@@ -1,5 +1,7 @@
 //! `Complete` and `StreamComplete`, by the endpoint that every model server has.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use proto::{
@@ -61,6 +63,8 @@ struct SamplingBody<'a> {
     max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logit_bias: Option<&'a HashMap<u32, f32>>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +103,7 @@ async fn completed<T>(
         seed: own.seed,
         max_tokens: own.max_tokens,
         stop: &own.stop,
+        logit_bias: Some(&own.logit_bias).filter(|bias| !bias.is_empty()),
     });
     let body = CompletionBody {
         model: &spec.model,
@@ -153,7 +158,7 @@ pub(super) async fn stream_complete<T>(
 }
 
 fn response(event: Event, sequence: &mut u64) -> StreamCompleteResponse {
-    let event = ChatEvent { sequence: *sequence, event: Some(event) };
+    let event = ChatEvent { sequence: *sequence, choice: 0, event: Some(event) };
     *sequence += 1;
     StreamCompleteResponse { event: Some(event) }
 }

@@ -125,7 +125,7 @@ impl Evidence for Fake {
 
 #[expect(clippy::unnecessary_wraps, reason = "a step of a stream")]
 pub(crate) fn event(sequence: u64, event: Event) -> Step {
-    Ok(ChatEvent { sequence, event: Some(event) })
+    Ok(ChatEvent { sequence, choice: 0, event: Some(event) })
 }
 
 pub(crate) fn started(sequence: u64) -> Step {

@@ -27,7 +27,7 @@ pub struct GenerateRequest {
     pub cache_salt: ::prost::alloc::string::String,
 }
 /// One event of the answer.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GenerateResponse {
     /// The event. Field 1 here and in cube.inference.v1.StreamChatResponse alike.
     #[prost(message, optional, tag = "1")]

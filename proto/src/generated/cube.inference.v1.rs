@@ -24,6 +24,48 @@ pub struct ChatSpec {
     /// How much the model should reason before it answers.
     #[prost(enumeration = "ReasoningEffort", tag = "7")]
     pub reasoning_effort: i32,
+    /// How many answers to the same conversation. Range 1 to 16; absent: 1.
+    #[prost(uint32, optional, tag = "8")]
+    pub n: ::core::option::Option<u32>,
+    /// Asks how probable each token of the answer was, and this many others in its place. Range 0 to 20; absent: not asked.
+    #[prost(uint32, optional, tag = "9")]
+    pub top_logprobs: ::core::option::Option<u32>,
+    /// Parameters that one kind of model server has and this interface has not, by their names there. At most 64.
+    /// Names that Cube does not know for the model server are refused (UNSUPPORTED_BY_BACKEND): docs/apis.md lists them.
+    #[prost(map = "string, message", tag = "10")]
+    pub extensions: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ExtensionValue,
+    >,
+}
+/// The value of an extension. Kept apart by kind, since JSON's one kind of number would round large integers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExtensionValue {
+    /// The value.
+    #[prost(oneof = "extension_value::Value", tags = "1, 2, 3, 4, 5")]
+    pub value: ::core::option::Option<extension_value::Value>,
+}
+/// Nested message and enum types in `ExtensionValue`.
+pub mod extension_value {
+    /// The value.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Value {
+        /// True or false.
+        #[prost(bool, tag = "1")]
+        Boolean(bool),
+        /// A whole number.
+        #[prost(int64, tag = "2")]
+        Integer(i64),
+        /// Any other number; not infinite, and a number.
+        #[prost(double, tag = "3")]
+        Number(f64),
+        /// UTF-8 text.
+        #[prost(string, tag = "4")]
+        Text(::prost::alloc::string::String),
+        /// A list or an object, as JSON text; sent on byte for byte.
+        #[prost(string, tag = "5")]
+        Json(::prost::alloc::string::String),
+    }
 }
 /// One turn of a conversation.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -48,7 +90,7 @@ pub struct Message {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ContentPart {
     /// What the part holds.
-    #[prost(oneof = "content_part::Part", tags = "1, 2")]
+    #[prost(oneof = "content_part::Part", tags = "1, 2, 3")]
     pub part: ::core::option::Option<content_part::Part>,
 }
 /// Nested message and enum types in `ContentPart`.
@@ -62,6 +104,9 @@ pub mod content_part {
         /// An image, carried as bytes. Remote addresses are not fetched.
         #[prost(message, tag = "2")]
         Image(super::Image),
+        /// A recording, carried as bytes. vLLM only.
+        #[prost(message, tag = "3")]
+        Audio(super::Audio),
     }
 }
 /// An image as bytes.
@@ -71,6 +116,16 @@ pub struct Image {
     #[prost(string, tag = "1")]
     pub media_type: ::prost::alloc::string::String,
     /// The encoded image.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: ::prost::bytes::Bytes,
+}
+/// A recording as bytes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Audio {
+    /// "audio/wav" or "audio/mpeg".
+    #[prost(string, tag = "1")]
+    pub media_type: ::prost::alloc::string::String,
+    /// The encoded recording.
     #[prost(bytes = "bytes", tag = "2")]
     pub data: ::prost::bytes::Bytes,
 }
@@ -104,6 +159,9 @@ pub struct Sampling {
     /// Generation stops before any of these strings. At most 16.
     #[prost(string, repeated, tag = "9")]
     pub stop: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Added to the logits of tokens, by their numbers. Range -100 to 100; at most 1,024. vLLM only.
+    #[prost(map = "uint32, float", tag = "10")]
+    pub logit_bias: ::std::collections::HashMap<u32, f32>,
 }
 /// A function that the model may call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -142,7 +200,7 @@ pub mod tool_choice {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResponseFormat {
     /// The form.
-    #[prost(oneof = "response_format::Format", tags = "1, 2")]
+    #[prost(oneof = "response_format::Format", tags = "1, 2, 3, 4")]
     pub format: ::core::option::Option<response_format::Format>,
 }
 /// Nested message and enum types in `ResponseFormat`.
@@ -156,6 +214,12 @@ pub mod response_format {
         /// JSON that fits a schema.
         #[prost(message, tag = "2")]
         JsonSchema(super::JsonSchema),
+        /// Text that matches a regular expression. vLLM only.
+        #[prost(string, tag = "3")]
+        Regex(::prost::alloc::string::String),
+        /// Text of a context-free grammar, in EBNF as vLLM reads it. vLLM only.
+        #[prost(string, tag = "4")]
+        Grammar(::prost::alloc::string::String),
     }
 }
 /// Any JSON object.
@@ -187,19 +251,22 @@ pub struct ToolCall {
 /// One event of an answer. `sequence` counts from 0 without gaps, so that a
 /// reader can tell a lost event from a slow one. A failure is never an event:
 /// it is the gRPC status.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChatEvent {
     /// Position in the stream.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
+    /// Which of the `n` answers it belongs to, from 0; 0 for started and usage.
+    #[prost(uint32, tag = "9")]
+    pub choice: u32,
     /// What happened.
-    #[prost(oneof = "chat_event::Event", tags = "2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "chat_event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 10")]
     pub event: ::core::option::Option<chat_event::Event>,
 }
 /// Nested message and enum types in `ChatEvent`.
 pub mod chat_event {
     /// What happened.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Event {
         /// Always first, once.
         #[prost(message, tag = "2")]
@@ -216,12 +283,15 @@ pub mod chat_event {
         /// A piece of a tool call's arguments.
         #[prost(message, tag = "6")]
         ToolCallDelta(super::ToolCallDelta),
-        /// Always last but for usage, once.
+        /// After the output of all choices, once for each, in their order.
         #[prost(message, tag = "7")]
         Finished(super::Finished),
         /// Always last, once.
         #[prost(message, tag = "8")]
         Usage(super::Usage),
+        /// How probable the tokens of the text were that came just before; where it was asked for.
+        #[prost(message, tag = "10")]
+        Logprobs(super::Logprobs),
     }
 }
 /// The answer begins.
@@ -247,6 +317,36 @@ pub struct ReasoningDelta {
     /// UTF-8 text, never empty.
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
+}
+/// How probable tokens were.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Logprobs {
+    /// In the order of the text.
+    #[prost(message, repeated, tag = "1")]
+    pub tokens: ::prost::alloc::vec::Vec<TokenLogprob>,
+}
+/// A token of the answer, and what could have stood in its place.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TokenLogprob {
+    /// The token that was drawn.
+    #[prost(message, optional, tag = "1")]
+    pub drawn: ::core::option::Option<TokenCandidate>,
+    /// The most probable ones, `top_logprobs` of them.
+    #[prost(message, repeated, tag = "2")]
+    pub top: ::prost::alloc::vec::Vec<TokenCandidate>,
+}
+/// A token and how probable it was.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TokenCandidate {
+    /// Its text; what is no UTF-8 by itself is written as the model server does.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// Its bytes, where the model server says them.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub utf8: ::prost::bytes::Bytes,
+    /// Natural logarithm of its probability.
+    #[prost(float, tag = "3")]
+    pub logprob: f32,
 }
 /// A tool call begins.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -481,6 +581,28 @@ pub struct ChatResponse {
     /// Token counts.
     #[prost(message, optional, tag = "6")]
     pub usage: ::core::option::Option<Usage>,
+    /// How probable the answer's tokens were, where it was asked for.
+    #[prost(message, repeated, tag = "7")]
+    pub logprobs: ::prost::alloc::vec::Vec<TokenLogprob>,
+    /// The second answer and those after it, where `n` asked for more than one.
+    #[prost(message, repeated, tag = "8")]
+    pub alternatives: ::prost::alloc::vec::Vec<Alternative>,
+}
+/// One more answer to the same conversation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Alternative {
+    /// As in ChatResponse.
+    #[prost(message, optional, tag = "1")]
+    pub message: ::core::option::Option<Message>,
+    /// As in ChatResponse.
+    #[prost(string, tag = "2")]
+    pub reasoning: ::prost::alloc::string::String,
+    /// As in ChatResponse.
+    #[prost(enumeration = "FinishReason", tag = "3")]
+    pub finish_reason: i32,
+    /// As in ChatResponse.
+    #[prost(message, repeated, tag = "4")]
+    pub logprobs: ::prost::alloc::vec::Vec<TokenLogprob>,
 }
 /// Asks for a streamed answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -490,7 +612,7 @@ pub struct StreamChatRequest {
     pub spec: ::core::option::Option<ChatSpec>,
 }
 /// One event of a streamed answer.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StreamChatResponse {
     /// The event. Field 1 here and in cube.backend.v1.GenerateResponse alike.
     #[prost(message, optional, tag = "1")]
@@ -546,7 +668,7 @@ pub struct StreamCompleteRequest {
     pub spec: ::core::option::Option<CompletionSpec>,
 }
 /// One event of a streamed continuation.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StreamCompleteResponse {
     /// Started, text, finished or usage.
     #[prost(message, optional, tag = "1")]

@@ -66,7 +66,7 @@ fn each_message_must_make_sense() {
     );
     assert_eq!(
         first(|it| it.content.push(ContentPart::default())),
-        "messages[0].content[1] holds neither text nor image"
+        "messages[0].content[1] holds neither text nor image nor audio"
     );
 }
 
@@ -143,4 +143,62 @@ fn the_status_names_the_field() {
     let status = Status::from(SpecError { field: "model".into(), problem: "is required" });
     assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "spec.model is required"));
     assert_eq!(crate::reason_of(&status).as_deref(), Some("INVALID_REQUEST"));
+}
+
+#[test]
+fn answers_and_probabilities_are_bounded() {
+    assert_eq!(refusal(|spec| spec.n = Some(0)), "n must be from 1 to 16");
+    assert_eq!(refusal(|spec| spec.n = Some(17)), "n must be from 1 to 16");
+    assert_eq!(refusal(|spec| spec.top_logprobs = Some(21)), "top_logprobs must be at most 20");
+    let bias = |bias: f32| sampled(move |sampling| sampling.logit_bias = [(7, bias)].into());
+    assert_eq!(bias(100.5), "sampling.logit_bias must be from -100 to 100");
+    assert_eq!(bias(f32::NAN), "sampling.logit_bias must be from -100 to 100");
+    let many = |sampling: &mut Sampling| sampling.logit_bias = (0..1025).map(|token| (token, 0.0)).collect();
+    assert_eq!(sampled(many), "sampling.logit_bias holds more than 1024 tokens");
+}
+
+#[test]
+fn recordings_are_checked() {
+    let pushed = |role: Role, media_type: &str, data: &'static [u8]| {
+        let audio = Audio { media_type: media_type.into(), data: data.into() };
+        let part = ContentPart { part: Some(Part::Audio(audio)) };
+        refusal(|spec| {
+            spec.messages[0].role = role.into();
+            spec.messages[0].content.push(part);
+        })
+    };
+    let at = "messages[0].content[1].audio";
+    assert_eq!(
+        pushed(Role::User, "audio/x", b"x"),
+        format!("{at}.media_type must be audio/wav or audio/mpeg")
+    );
+    assert_eq!(pushed(Role::User, "audio/wav", b""), format!("{at}.data is empty"));
+    assert_eq!(pushed(Role::System, "audio/wav", b"x"), format!("{at} belongs to user messages only"));
+}
+
+#[test]
+fn constraints_say_something() {
+    let form = |format| refusal(|spec| spec.response_format = Some(ResponseFormat { format: Some(format) }));
+    assert_eq!(form(Format::Regex(String::new())), "response_format.regex is empty");
+    assert_eq!(form(Format::Grammar(String::new())), "response_format.grammar is empty");
+}
+
+#[test]
+fn extensions_are_named_and_valued() {
+    let held = |name: &str, value: Option<Value>| {
+        refusal(|spec| drop(spec.extensions.insert(name.to_owned(), ExtensionValue { value })))
+    };
+    for name in ["", "Secret prompt", &"x".repeat(65)] {
+        let refused = held(name, Some(Value::Boolean(true)));
+        assert_eq!(refused, "extensions holds a name that is not 1 to 64 of a-z, 0-9 and _");
+    }
+    assert_eq!(held("min_tokens", None), "extensions[min_tokens] holds no value");
+    assert_eq!(held("x", Some(Value::Number(f64::NAN))), "extensions[x] must be finite");
+    assert_eq!(held("x", Some(Value::Json("{".into()))), "extensions[x] must be JSON");
+    let many = |spec: &mut ChatSpec| {
+        let names = (0..65).map(|at| format!("x{at}"));
+        spec.extensions =
+            names.map(|name| (name, ExtensionValue { value: Some(Value::Integer(1)) })).collect();
+    };
+    assert_eq!(refusal(many), "extensions holds more than 64 items");
 }

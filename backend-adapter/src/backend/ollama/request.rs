@@ -1,16 +1,20 @@
 //! A chat request in Ollama's native dialect.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use proto::inference::v1::{
-    self as v1, ChatSpec, ContentPart, ReasoningEffort, Role, Sampling, ToolChoice, ToolChoiceMode,
-    content_part::Part, response_format::Format, tool_choice::Choice,
+    self as v1, ChatSpec, ContentPart, ReasoningEffort, Role, ToolChoice, ToolChoiceMode, content_part::Part,
+    response_format::Format, tool_choice::Choice,
 };
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
+use service_runtime::BackendKind;
 
-use super::super::spec::{invalid, json_object, schema_text, unsupported};
+use super::super::{
+    extension::{Extension, extensions},
+    spec::{invalid, json_object, schema_text, unsupported},
+};
 use crate::error::BackendError;
 
 #[derive(Serialize)]
@@ -28,7 +32,15 @@ struct Body<'a> {
     format: Option<Shape<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     think: Option<Value>,
+    #[serde(flatten)]
+    logprobs: Option<Logprobs>,
     options: Options<'a>,
+}
+
+#[derive(Serialize)]
+struct Logprobs {
+    logprobs: bool,
+    top_logprobs: u32,
 }
 
 #[derive(Serialize)]
@@ -58,6 +70,8 @@ struct Options<'a> {
     num_predict: Option<u32>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
+    #[serde(flatten)]
+    extensions: BTreeMap<&'a str, Extension<'a>>,
 }
 
 #[derive(Default, Serialize)]
@@ -102,6 +116,9 @@ struct Function<'a> {
 
 /// The body of a streamed chat request.
 pub(in crate::backend) fn request(spec: &ChatSpec) -> Result<Vec<u8>, BackendError> {
+    if spec.n.is_some_and(|n| n > 1) {
+        return Err(unsupported("spec.n", "Ollama gives one answer to a question"));
+    }
     let body = Body {
         model: &spec.model,
         messages: messages(spec)?,
@@ -111,12 +128,17 @@ pub(in crate::backend) fn request(spec: &ChatSpec) -> Result<Vec<u8>, BackendErr
         tools: tools(spec)?,
         format: format(spec)?,
         think: think(spec.reasoning_effort()),
-        options: options(spec.sampling.as_ref())?,
+        logprobs: spec.top_logprobs.map(|top_logprobs| Logprobs { logprobs: true, top_logprobs }),
+        options: options(spec)?,
     };
     serde_json::to_vec(&body).map_err(|_| invalid("spec", "cannot be written as JSON"))
 }
 
-fn options(sampling: Option<&Sampling>) -> Result<Options<'_>, BackendError> {
+fn options(spec: &ChatSpec) -> Result<Options<'_>, BackendError> {
+    let sampling = spec.sampling.as_ref();
+    if sampling.is_some_and(|s| !s.logit_bias.is_empty()) {
+        return Err(unsupported("spec.sampling.logit_bias", "Ollama cannot bias tokens"));
+    }
     Ok(Options {
         temperature: sampling.and_then(|s| s.temperature),
         top_p: sampling.and_then(|s| s.top_p),
@@ -127,6 +149,7 @@ fn options(sampling: Option<&Sampling>) -> Result<Options<'_>, BackendError> {
         seed: sampling.and_then(|s| s.seed).map(seed).transpose()?,
         num_predict: sampling.and_then(|s| s.max_tokens),
         stop: sampling.map_or(&[], |s| &s.stop),
+        extensions: extensions(spec, BackendKind::Ollama)?,
     })
 }
 
@@ -149,13 +172,17 @@ fn messages(spec: &ChatSpec) -> Result<Vec<Message<'_>>, BackendError> {
             tool_call_id: &message.tool_call_id,
             ..Message::default()
         };
-        in_parts(first, &message.content, &mut out);
+        in_parts(first, &message.content, &mut out).map_err(|problem| unsupported(field, problem))?;
     }
     Ok(out)
 }
 
 /// Ollama puts a message's images before its text, so an image after text begins a new message.
-fn in_parts<'a>(mut message: Message<'a>, parts: &[ContentPart], out: &mut Vec<Message<'a>>) {
+fn in_parts<'a>(
+    mut message: Message<'a>,
+    parts: &[ContentPart],
+    out: &mut Vec<Message<'a>>,
+) -> Result<(), &'static str> {
     for part in parts.iter().filter_map(|part| part.part.as_ref()) {
         match part {
             Part::Text(text) => message.content.push_str(text),
@@ -166,9 +193,11 @@ fn in_parts<'a>(mut message: Message<'a>, parts: &[ContentPart], out: &mut Vec<M
                 }
                 message.images.push(STANDARD.encode(&image.data));
             }
+            Part::Audio(_) => return Err("Ollama's chats take no recordings"),
         }
     }
     out.push(message);
+    Ok(())
 }
 
 fn role(role: Role, field: &str) -> Result<&'static str, BackendError> {
@@ -243,6 +272,12 @@ fn format(spec: &ChatSpec) -> Result<Option<Shape<'_>>, BackendError> {
         Some(Format::JsonSchema(schema)) => {
             let schema = schema_text("spec.response_format.json_schema.schema", &schema.schema)?;
             Ok(Some(Shape::Schema(schema)))
+        }
+        Some(Format::Regex(_)) => {
+            Err(unsupported("spec.response_format.regex", "Ollama has no regular expressions"))
+        }
+        Some(Format::Grammar(_)) => {
+            Err(unsupported("spec.response_format.grammar", "Ollama has no grammars"))
         }
     }
 }

@@ -1,14 +1,20 @@
 //! A chat request in OpenAI's dialect, with vLLM's additional sampling fields.
 
-use base64::{display::Base64Display, engine::general_purpose::STANDARD};
+use std::collections::{BTreeMap, HashMap};
+
+use base64::{Engine, display::Base64Display, engine::general_purpose::STANDARD};
 use proto::inference::v1::{
-    self as v1, ChatSpec, ContentPart, Image, JsonSchema, ReasoningEffort, Role, Sampling, ToolChoiceMode,
-    content_part::Part, response_format::Format, tool_choice::Choice,
+    self as v1, Audio, ChatSpec, ContentPart, Image, JsonSchema, ReasoningEffort, Role, Sampling,
+    ToolChoiceMode, content_part::Part, response_format::Format, tool_choice::Choice,
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json, value::RawValue};
+use service_runtime::BackendKind;
 
-use super::super::spec::{invalid, schema_text};
+use super::super::{
+    extension::{Extension, extensions},
+    spec::{invalid, schema_text},
+};
 use crate::error::BackendError;
 
 #[derive(Serialize)]
@@ -26,9 +32,31 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    structured_outputs: Option<Constraint<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<u32>,
+    #[serde(flatten)]
+    logprobs: Option<Logprobs>,
+    #[serde(flatten)]
+    extensions: BTreeMap<&'a str, Extension<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     cache_salt: &'a str,
+}
+
+#[derive(Serialize)]
+struct Logprobs {
+    logprobs: bool,
+    top_logprobs: u32,
+}
+
+/// vLLM's own, since OpenAI has no such forms.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Constraint<'a> {
+    Regex(&'a str),
+    Grammar(&'a str),
 }
 
 #[derive(Serialize)]
@@ -56,6 +84,8 @@ struct SamplingFields<'a> {
     max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logit_bias: Option<&'a HashMap<u32, f32>>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +113,13 @@ enum Content<'a> {
 enum ContentItem<'a> {
     Text { text: &'a str },
     ImageUrl { image_url: ImageUrl<'a> },
+    InputAudio { input_audio: InputAudio<'a> },
+}
+
+#[derive(Serialize)]
+struct InputAudio<'a> {
+    data: String,
+    format: &'a str,
 }
 
 #[derive(Serialize)]
@@ -154,7 +191,11 @@ pub(in crate::backend) fn request(spec: &ChatSpec, cache_salt: &str) -> Result<V
         tools: spec.tools.iter().map(tool).collect::<Result<_, _>>()?,
         tool_choice: spec.tool_choice.as_ref().and_then(tool_choice),
         response_format: response_format(spec)?,
+        structured_outputs: constraint(spec),
         reasoning_effort: reasoning_effort(spec.reasoning_effort()),
+        n: spec.n,
+        logprobs: spec.top_logprobs.map(|top_logprobs| Logprobs { logprobs: true, top_logprobs }),
+        extensions: extensions(spec, BackendKind::Openai)?,
         cache_salt,
     };
     serde_json::to_vec(&body).map_err(|_| invalid("spec", "cannot be written as JSON"))
@@ -171,6 +212,7 @@ fn sampling(sampling: Option<&Sampling>) -> SamplingFields<'_> {
         seed: sampling.and_then(|s| s.seed),
         max_completion_tokens: sampling.and_then(|s| s.max_tokens),
         stop: sampling.map_or(&[], |s| &s.stop),
+        logit_bias: sampling.map(|s| &s.logit_bias).filter(|bias| !bias.is_empty()),
     }
 }
 
@@ -207,8 +249,14 @@ fn item(part: &ContentPart) -> Result<ContentItem<'_>, BackendError> {
     match &part.part {
         Some(Part::Text(text)) => Ok(ContentItem::Text { text }),
         Some(Part::Image(image)) => Ok(ContentItem::ImageUrl { image_url: ImageUrl { url: DataUrl(image) } }),
+        Some(Part::Audio(audio)) => Ok(ContentItem::InputAudio { input_audio: input_audio(audio) }),
         None => Err(invalid("spec.messages.content", "is empty")),
     }
+}
+
+fn input_audio(audio: &Audio) -> InputAudio<'_> {
+    let format = if audio.media_type == "audio/mpeg" { "mp3" } else { "wav" };
+    InputAudio { data: STANDARD.encode(&audio.data), format }
 }
 
 fn tool_call(call: &v1::ToolCall) -> ToolCall<'_> {
@@ -238,13 +286,21 @@ fn tool_choice(choice: &v1::ToolChoice) -> Option<Value> {
 
 fn response_format(spec: &ChatSpec) -> Result<Option<ResponseFormat<'_>>, BackendError> {
     match spec.response_format.as_ref().and_then(|format| format.format.as_ref()) {
-        None => Ok(None),
+        None | Some(Format::Regex(_) | Format::Grammar(_)) => Ok(None),
         Some(Format::JsonObject(_)) => Ok(Some(ResponseFormat::JsonObject)),
         Some(Format::JsonSchema(JsonSchema { name, schema })) => {
             let name = if name.is_empty() { "answer" } else { name };
             let schema = schema_text("spec.response_format.json_schema.schema", schema)?;
             Ok(Some(ResponseFormat::JsonSchema { json_schema: NamedSchema { name, strict: true, schema } }))
         }
+    }
+}
+
+fn constraint(spec: &ChatSpec) -> Option<Constraint<'_>> {
+    match spec.response_format.as_ref()?.format.as_ref()? {
+        Format::Regex(regex) => Some(Constraint::Regex(regex)),
+        Format::Grammar(grammar) => Some(Constraint::Grammar(grammar)),
+        Format::JsonObject(_) | Format::JsonSchema(_) => None,
     }
 }
 

@@ -58,6 +58,7 @@ fn full() -> ChatSpec {
             seed: Some(7),
             max_tokens: Some(64),
             stop: vec!["END".into()],
+            ..Sampling::default()
         }),
         tools: vec![Tool {
             name: "weather".into(),

@@ -55,6 +55,9 @@ impl<W: Write, A: Write> Answer<W, A> {
             return Err(broken("an event is missing"));
         }
         self.next += 1;
+        if event.choice != 0 {
+            return Err(broken("it is more than one, which was not asked for"));
+        }
         match event.event.ok_or_else(|| broken("an event of an unknown kind"))? {
             Event::Started(_) if event.sequence == 0 => Ok(()),
             _ if event.sequence == 0 => Err(broken("it does not begin with `started`")),
@@ -73,6 +76,7 @@ impl<W: Write, A: Write> Answer<W, A> {
             Event::ToolCallStarted(_) | Event::ToolCallDelta(_) => {
                 Err(broken("it calls a tool, none was offered"))
             }
+            Event::Logprobs(_) => Err(broken("it tells of probabilities, none were asked for")),
         }
     }
 
@@ -101,7 +105,7 @@ mod tests {
     fn feed(events: Vec<(u64, Event)>) -> Result<(), Failure> {
         let mut answer = Answer::to(Output::new(Vec::new(), false), Output::new(Vec::new(), false));
         for (sequence, event) in events {
-            answer.take(Some(ChatEvent { sequence, event: Some(event) }))?;
+            answer.take(Some(ChatEvent { sequence, choice: 0, event: Some(event) }))?;
         }
         answer.end()
     }
@@ -112,7 +116,7 @@ mod tests {
         let text = Event::Text(TextDelta { text: "word".to_owned() });
         for (sequence, event, patience) in [(0, started(), super::super::FIRST_EVENT), (1, text, NEXT_EVENT)]
         {
-            answer.take(Some(ChatEvent { sequence, event: Some(event) })).unwrap();
+            answer.take(Some(ChatEvent { sequence, choice: 0, event: Some(event) })).unwrap();
             assert_eq!(answer.patience(), patience);
         }
     }
@@ -130,6 +134,16 @@ mod tests {
         let text = Event::Text(TextDelta { text: "word".to_owned() });
         let events = vec![(0, started()), (1, text), (2, finished()), (3, Event::Usage(Usage::default()))];
         assert!(feed(events).is_ok());
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_no_answer() {
+        let mut answer = Answer::to(Output::new(Vec::new(), false), Output::new(Vec::new(), false));
+        answer.take(Some(ChatEvent { event: Some(started()), ..ChatEvent::default() })).unwrap();
+        let second = ChatEvent { sequence: 1, choice: 1, event: Some(Event::Text(TextDelta::default())) };
+        assert!(answer.take(Some(second)).is_err());
+        let logprobs = Event::Logprobs(proto::inference::v1::Logprobs::default());
+        assert!(feed(vec![(0, started()), (1, logprobs), (2, finished())]).is_err());
     }
 
     #[test]

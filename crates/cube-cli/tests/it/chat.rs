@@ -41,7 +41,7 @@ impl InferenceService for Model {
         assert_eq!(spec.model, "first:1b");
         let text = |part: &Part| match part {
             Part::Text(text) => text.clone(),
-            Part::Image(_) => panic!("no image was sent"),
+            Part::Image(_) | Part::Audio(_) => panic!("no image was sent"),
         };
         let said = spec.messages.iter().map(|m| text(m.content[0].part.as_ref().unwrap()));
         let mut events = vec![Event::Started(Started::default())];
@@ -98,7 +98,7 @@ impl InferenceService for Model {
 }
 
 fn numbered(sequence: u64, event: Event) -> StreamChatResponse {
-    StreamChatResponse { event: Some(ChatEvent { sequence, event: Some(event) }) }
+    StreamChatResponse { event: Some(ChatEvent { sequence, choice: 0, event: Some(event) }) }
 }
 
 #[tonic::async_trait]

@@ -1,6 +1,6 @@
 //! `docs/apis.md`: what becomes of each HTTP path in front of each kind of model server.
 
-use backend_adapter::passed_on;
+use backend_adapter::{known_extensions, passed_on};
 use inference_gateway::server;
 use service_runtime::BackendKind;
 
@@ -22,8 +22,30 @@ pub(crate) fn page() -> String {
         let state = |kind| state(path, kind);
         row(&[&format!("`{path}`"), state(BackendKind::Openai), state(BackendKind::Ollama)])
     };
-    std::iter::once(INTRODUCTION.to_owned()).chain(of_models.map(line)).chain([NOTES.to_owned()]).collect()
+    std::iter::once(INTRODUCTION.to_owned())
+        .chain(of_models.map(line))
+        .chain([features(), NOTES.to_owned()])
+        .collect()
 }
+
+/// What a chat over gRPC can ask for and only one kind has, and the extensions that are sent.
+fn features() -> String {
+    let extensions =
+        |kind| known_extensions(kind).iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let (openai, ollama) = (extensions(BackendKind::Openai), extensions(BackendKind::Ollama));
+    let head = row(&["chat over gRPC", "`openai`", "`ollama`"]) + &row(&["---", "---", "---"]);
+    let refused = "`UNSUPPORTED_BY_BACKEND`";
+    let only_openai = ["audio", "`n` above 1", "`logit_bias`", "`regex`, `grammar`", "a forced tool call"];
+    let only_openai: String = only_openai.iter().map(|what| row(&[what, "works", refused])).collect();
+    let both = row(&["images, tools, JSON schema, reasoning, `top_logprobs`", "works", "works"]);
+    let extensions = row(&["`extensions`", &openai, &ollama]);
+    format!("\n{head}{both}{only_openai}{extensions}{ABOUT_VLLM}")
+}
+
+const ABOUT_VLLM: &str = "
+The constraints `regex` and `grammar`, recordings and the extensions are vLLM's forms; another server with OpenAI's interface
+may not know them, and some drop what they do not know in silence. `backend-adapter/src/backend/tests` holds each line.
+";
 
 fn state(path: &str, kind: BackendKind) -> &'static str {
     // Ollama's own shim is the one place where a path exists and is not used.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
 use super::{example, grpcurl, sdk};
 use crate::{
@@ -21,11 +22,6 @@ const GO: &[&str] = &[
     "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12",
     "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2",
 ];
-const GO_STUBS: &str = r#"{"version": "v2",
-    "managed": {"enabled": true, "override": [{"file_option": "go_package_prefix", "value": "cube.example/clients/gen"}]},
-    "plugins": [{"local": "protoc-gen-go", "out": "gen", "opt": "paths=source_relative"},
-                {"local": "protoc-gen-go-grpc", "out": "gen", "opt": "paths=source_relative"}]}"#;
-
 /// `crates/e2e/examples/sdk`, with an interpreter or program for each of the three.
 pub(super) fn driver() -> Result<Command> {
     backend::install()?;
@@ -58,12 +54,10 @@ fn option(name: &str, folder: &Path) -> String {
 fn go(home: &Path) -> Result<PathBuf> {
     let (go, buf) = (grpcurl::tools()?.join("go"), ci::buf()?);
     let (work, bin) = (home.join("go"), home.join("bin"));
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     let in_cache = |program: &Path| {
         let mut command = Command::new(program);
         command.env("GOTOOLCHAIN", "local").env("GOFLAGS", "-modcacherw").env("CGO_ENABLED", "0");
         command.env("GOPATH", home.join("path")).env("GOCACHE", home.join("built")).env("GOBIN", &bin);
-        command.env("PATH", &path);
         command
     };
     for plugin in GO {
@@ -73,8 +67,20 @@ fn go(home: &Path) -> Result<PathBuf> {
     for file in ["go.mod", "go.sum", "main.go"] {
         fs::copy(workspace().join("crates/e2e/examples/sdk/go").join(file), work.join(file))?;
     }
-    let protos = workspace().join("proto");
-    run(in_cache(&buf).current_dir(&work).arg("generate").arg(protos).args(["--template", GO_STUBS]))?;
+    let (protos, template) = (workspace().join("proto"), template(&bin));
+    run(in_cache(&buf).current_dir(&work).arg("generate").arg(protos).args(["--template", &template]))?;
     run(in_cache(&go).current_dir(&work).args(["build", "-o", "clients", "."]))?;
     Ok(work.join("clients"))
+}
+
+/// How buf makes Go's stubs.
+fn template(bin: &Path) -> String {
+    let plugin = |name| json!({"local": bin.join(name), "out": "gen", "opt": "paths=source_relative"});
+    let prefix = json!({"file_option": "go_package_prefix", "value": "cube.example/clients/gen"});
+    let template = json!({
+        "version": "v2",
+        "managed": {"enabled": true, "override": [prefix]},
+        "plugins": [plugin("protoc-gen-go"), plugin("protoc-gen-go-grpc")],
+    });
+    template.to_string()
 }

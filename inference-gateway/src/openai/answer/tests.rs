@@ -32,7 +32,7 @@ fn events() -> Vec<Event> {
 
 fn streamed(include_usage: bool) -> String {
     let mut chunks = Chunks::new(CREATED, include_usage);
-    let frame = |event| chunks.frame(ChatEvent { sequence: 0, event: Some(event) });
+    let frame = |event| chunks.frame(ChatEvent { event: Some(event), ..ChatEvent::default() });
     let frames: Vec<Bytes> = events().into_iter().filter_map(frame).chain([DONE]).collect();
     String::from_utf8(frames.concat()).unwrap()
 }
