@@ -127,8 +127,9 @@ mod tests {
                 self.note(&below(ONEOF, at), oneof.name());
             }
             // And one for the entries of each map.
-            let is_map =
-                |message: &DescriptorProto| message.options.as_ref().is_some_and(|it| it.map_entry());
+            let is_map = |message: &DescriptorProto| {
+                message.options.as_ref().is_some_and(prost_types::MessageOptions::map_entry)
+            };
             for (at, nested) in (0..).zip(&message.nested_type).filter(|(_, nested)| !is_map(nested)) {
                 self.message(&below(NESTED, at), nested);
             }
