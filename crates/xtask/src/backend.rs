@@ -78,6 +78,6 @@ fn ready(mut child: Child) -> Result<Child> {
     Ok(child)
 }
 
-fn model() -> PathBuf {
+pub(crate) fn model() -> PathBuf {
     cache().join("llama/model.gguf")
 }

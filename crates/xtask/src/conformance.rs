@@ -11,6 +11,7 @@ mod grpcurl;
 mod isolation;
 mod mutants;
 mod sdk;
+mod servers;
 mod snp_peers;
 mod verifiers;
 
@@ -37,6 +38,7 @@ const RUNS: &[(&str, Driver)] = &[
     ("grpc-clients", grpc_clients::driver),
     ("grpcurl", grpcurl::driver),
     ("isolation", isolation::driver),
+    ("ollama", servers::ollama),
     ("ollama-js", || sdk::node("ollama-js", "ollama")),
     ("ollama-python", || sdk::python("ollama-python")),
     ("openai-node", || sdk::node("openai-node", "openai")),
@@ -44,6 +46,7 @@ const RUNS: &[(&str, Driver)] = &[
     ("proxy", proxy),
     ("rotation", || example("rotation")),
     ("verify-docs", || example("verify-docs")),
+    ("vllm", servers::vllm),
 ];
 /// Examples of the verifiers by their packages, which write their cases themselves: there are too many to print each.
 const OF_THE_VERIFIERS: &[(&str, &[(&str, &str)])] = &[

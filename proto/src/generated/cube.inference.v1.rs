@@ -289,7 +289,8 @@ pub mod chat_event {
         /// Always last, once.
         #[prost(message, tag = "8")]
         Usage(super::Usage),
-        /// How probable the tokens of the text were that came just before; where it was asked for.
+        /// How probable the newest tokens were, where it was asked for. Their text came just before, or comes later where
+        /// tokens are parts of a character.
         #[prost(message, tag = "10")]
         Logprobs(super::Logprobs),
     }

@@ -10,7 +10,7 @@ use crate::row;
 const TRANSLATED: &[&str] =
     &["/v1/chat/completions", "/api/chat", "/api/generate", "/api/embed", "/api/embeddings"];
 /// Paths that the gateway answers from the list of models.
-const FROM_MODELS: &[&str] = &["/v1/models", "/v1/models/{*model}", "/api/show", "/api/tags", "/api/ps"];
+const FROM_MODELS: &[&str] = &["/v1/models", "/v1/models/{*model}", "/api/show", "/api/tags"];
 const OWN: &[&str] = &["/", "/api/version"];
 const REFUSED: &[&str] =
     &["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/{digest}"];
@@ -55,6 +55,8 @@ fn state(path: &str, kind: BackendKind) -> &'static str {
         "403 `MODELS_ARE_FIXED`"
     } else if OWN.contains(&path) {
         "answered by the gateway"
+    } else if path == "/api/ps" {
+        "an empty list"
     } else if FROM_MODELS.contains(&path) {
         "from the list of models"
     } else if TRANSLATED.contains(&path) {
@@ -96,10 +98,11 @@ and then the body breaks off.
 |---|---|
 | `cargo xtask conformance openai-python`, `openai-node`, `ollama-python`, `ollama-js` | official clients, unchanged, with the CA of `cube trust`: models, chat, streams, JSON schema, tools, embeddings on llama.cpp with a real model and on both kinds of scripted server; a lapse in mid-stream raises |
 | `cargo xtask conformance grpc-clients` | gRPC's own libraries for Python, Node and Go, with stubs that are made as README says: the same, refusals and deadlines by code and reason |
+| `cargo xtask conformance vllm` | vLLM 0.32 itself, for processors, with models whose weights it draws: every dialect and gRPC, Responses, Messages, tokens, embeddings and rerank; a client that leaves stops it |
+| `cargo xtask conformance ollama` | Ollama 0.17 itself with a real model: both dialects and gRPC; a client that leaves stops it |
 | `cargo xtask conformance proxy` | OpenAI's and Ollama's client through `cube proxy` |
 | `inference-gateway/tests/it/relay.rs`, `ollama.rs`, `openai.rs` | forms, refusals and failures of each path |
 | `backend-adapter/src/relay/tests.rs`, `backend/tests.rs` | answers cut at every byte |
 
-Not shown here: vLLM and Ollama themselves (llama.cpp stands for the first; the second's answers are written from its
-documentation), `/v1/responses`, `/v1/messages`, `/v1/rerank` and transcriptions on a real server.
+Not shown here: `/v1/audio/transcriptions` and audio parts on a real server, for want of such a model.
 ";
