@@ -35,10 +35,17 @@ async fn world() -> (World, FakeKds) {
     world.require_list();
     std::fs::write(world.path("kds-ca.pem"), kds.ca_pem.as_ref().unwrap()).unwrap();
     let servers = format!(
-        "[collateral]\ncache = \"kept\"\n[kds]\nurls = [\"{}\"]\nca = \"kds-ca.pem\"\ndeadline_seconds = 2\n[log]",
+        "[collateral]\ncache = \"kept\"\n[kds]\nurls = [\"{}\"]\nca = \"kds-ca.pem\"\n[log]",
         kds.url()
     );
     world.edit("service.toml", "[log]", &servers);
+    (world, kds)
+}
+
+/// The same, where a start gives up before its reader does.
+async fn impatient() -> (World, FakeKds) {
+    let (world, kds) = world().await;
+    world.edit("service.toml", "[kds]", "[kds]\ndeadline_seconds = 2");
     (world, kds)
 }
 
@@ -111,7 +118,7 @@ async fn a_renewed_list_reaches_the_evidence() {
 async fn a_start_that_gets_nothing_ends_in_time_with_its_own_exit_code() {
     for mood in [Mood::Dead, Mood::Stalling, Mood::Throttling(Some("3600")), Mood::Lying(b"<html>".to_vec())]
     {
-        let (world, kds) = world().await;
+        let (world, kds) = impatient().await;
         kds.is(mood);
         assert_eq!(world.exit().await, Exit::Collateral);
         assert!(!world.socket("gateway").exists() && !kds.asked().is_empty());
@@ -120,7 +127,7 @@ async fn a_start_that_gets_nothing_ends_in_time_with_its_own_exit_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_the_policy_requires_is_waited_for_and_missed() {
-    let (mut world, kds) = world().await;
+    let (mut world, kds) = impatient().await;
     world.device.with_vcek = true;
     kds.is(Mood::Dead);
     assert_eq!(world.exit().await, Exit::Collateral);
@@ -162,7 +169,7 @@ async fn the_log_says_what_was_tried_and_what_to_do() {
         fn exit(&self, _: &Id) {}
     }
 
-    let (world, kds) = world().await;
+    let (world, kds) = impatient().await;
     kds.is(Mood::Throttling(Some("60")));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let shutdown = service_runtime::CancellationToken::new();

@@ -157,7 +157,7 @@ async fn another_tcb_is_judged_anew_with_the_certificate_of_that_tcb() {
     let world = World::new();
     std::fs::write(world.path("kds-ca.pem"), kds.ca_pem.as_ref().unwrap()).unwrap();
     let servers = format!(
-        "[collateral]\ncache = \"kept\"\n[kds]\nurls = [\"{}\"]\nca = \"kds-ca.pem\"\ndeadline_seconds = 2\n[log]",
+        "[collateral]\ncache = \"kept\"\n[kds]\nurls = [\"{}\"]\nca = \"kds-ca.pem\"\n[log]",
         kds.url()
     );
     world.edit("service.toml", "[log]", &servers);
