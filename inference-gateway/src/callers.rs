@@ -85,9 +85,14 @@ fn unknown(message: &str) -> Status {
 }
 
 impl Caller {
-    fn new(name: &str, models: Option<Arc<[String]>>, secret: &hmac::Key) -> Self {
+    pub(crate) fn new(name: &str, models: Option<Arc<[String]>>, secret: &hmac::Key) -> Self {
         let salt = URL_SAFE_NO_PAD.encode(hmac::sign(secret, name.as_bytes()).as_ref());
         Self { name: name.into(), models, salt: salt.into() }
+    }
+
+    /// As the operator calls it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Refuses a model that is not this caller's to ask.

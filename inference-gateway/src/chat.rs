@@ -21,6 +21,7 @@ use crate::{
 
 mod gather;
 mod metrics;
+mod names;
 mod order;
 
 pub use self::metrics::ChatMetrics;
@@ -82,7 +83,7 @@ impl Chat {
 
     async fn ask(&self, permit: &ServingPermit, call: Call, end: Option<Bound>) -> Result<Answer, Status> {
         let first_by = Instant::now() + self.limits.first_token;
-        let mut meter = self.metrics.begin("chat", call.spec.sampling());
+        let mut meter = self.metrics.begin("chat", &call.caller, call.spec.sampling());
         let (request_id, order) = (call.request_id.clone(), Order::of(call.spec.choices()));
         let (until, phase) = earlier((first_by, "first_token"), end);
         let asked = timeout_at(until, self.backend.generate(permit, call)).await;

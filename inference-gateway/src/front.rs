@@ -90,7 +90,7 @@ impl Front {
             route.form.read(&asked.body, self.strict, asked.caller.salt())?;
         asked.caller.may_ask(&model)?;
         let call = RelayCall { strip_usage, streamed, ..asked.call(route.endpoint, body) };
-        let subject = Subject { operation: route.operation, model: &model };
+        let subject = Subject { operation: route.operation, model: &model, caller: &asked.caller };
         let answer = self.relay.ask(&asked.permit, call, subject).await?;
         let mut response = answer.respond(route.dialect).await?;
         name_unrecognised(&mut response, unrecognised);

@@ -145,7 +145,7 @@ async fn embed(
     let request = embed::parse(&asked.body, legacy)?;
     asked.caller.may_ask(&request.model)?;
     let call = asked.call(Endpoint::OpenaiEmbeddings, request.body.into());
-    let subject = Subject { operation: route.operation, model: &request.model };
+    let subject = Subject { operation: route.operation, model: &request.model, caller: &asked.caller };
     let answer = front.relay.ask(&asked.permit, call, subject).await?.whole().await?;
     let mut response = openai::json(embed::answer(&answer, &request.model, legacy)?);
     name_unrecognised(&mut response, request.left_out.join(", "));
@@ -211,7 +211,7 @@ async fn listed(front: &Front, parts: &Parts, endpoint: Endpoint) -> Result<Resp
         request_id: incoming::id(&parts.extensions)?,
         body: bytes::Bytes::new(),
     };
-    let subject = Subject { operation: "models", model: "" };
+    let subject = Subject { operation: "models", model: "", caller: &asked.caller };
     let answer = front.relay.ask(&asked.permit, asked.call(endpoint, bytes::Bytes::new()), subject).await?;
     Ok(answer.respond(Dialect::Ollama).await?)
 }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 
 use crate::{
+    callers::Caller,
     chat::{AnswerLimits, Bound, ChatMetrics, Meter, broken, callers, earlier, timed_out},
     dialect::Dialect,
     streamed::{self, Pieces},
@@ -42,6 +43,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) operation: &'static str,
     /// As the caller names it; told only where the backend lists it.
     pub(crate) model: &'a str,
+    /// Whose it is.
+    pub(crate) caller: &'a Caller,
 }
 
 impl Relay {
@@ -56,7 +59,7 @@ impl Relay {
         call: RelayCall,
         subject: Subject<'_>,
     ) -> Result<Relayed, Status> {
-        let mut meter = self.metrics.begin(subject.operation, None);
+        let mut meter = self.metrics.begin(subject.operation, subject.caller, None);
         meter.model(subject.model);
         let streamed = call.streamed;
         let first = if streamed {

@@ -57,8 +57,8 @@ pub struct Call {
     pub spec: ValidSpec,
     /// When the caller gives up, where that is known.
     pub deadline: Option<Instant>,
-    /// Keeps the caller apart from others in what the model server remembers.
-    pub cache_salt: String,
+    /// Whose it is.
+    pub(crate) caller: Caller,
 }
 
 impl Call {
@@ -70,7 +70,12 @@ impl Call {
         deadline: Option<Instant>,
     ) -> Result<Self, Status> {
         caller.may_ask(spec.model())?;
-        Ok(Self { request_id, spec, deadline, cache_salt: caller.salt().to_owned() })
+        Ok(Self { request_id, spec, deadline, caller: caller.clone() })
+    }
+
+    /// Keeps the caller apart from others in what the model server remembers.
+    pub fn cache_salt(&self) -> &str {
+        self.caller.salt()
     }
 }
 

@@ -1,14 +1,17 @@
 //! Time and tokens of each answer, on every way out.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use proto::{
     inference::v1::{ChatEvent, FinishReason, Model, Sampling, Usage, chat_event::Event},
     reason::{INTERNAL, Reason},
 };
-use service_runtime::{Attribute, Buckets, Histogram, Metric, Registry, describe};
+use service_runtime::{Attribute, Buckets, Counter, Histogram, Metric, Registry, describe};
 use tokio::time::Instant;
 use tonic::Status;
+
+use super::names::{Names, OTHER};
+use crate::callers::Caller;
 
 const DURATION: Metric<4> = Metric {
     name: "gen_ai_server_request_duration_seconds",
@@ -29,6 +32,13 @@ const TOKENS: Metric<4> = Metric {
     name: "gen_ai_client_token_usage",
     help: "Tokens of one answer as the backend counts them",
     labels: ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_response_model", "gen_ai_token_type"],
+};
+/// What each caller has had, to be billed or bounded by: on every way out, and said to be partial where the model server's own
+/// count never came.
+const CALLERS: Metric<3> = Metric {
+    name: "cube_caller_tokens_total",
+    help: "Tokens of each caller; a partial count is of pieces of output that came before the answer broke off",
+    labels: ["caller", "gen_ai_token_type", "count"],
 };
 
 const SECONDS: Buckets =
@@ -63,7 +73,17 @@ pub struct ChatMetrics {
     first_token: Histogram<3>,
     per_token: Histogram<3>,
     tokens: Histogram<4>,
-    models: Arc<KnownModels>,
+    callers: Counter<3>,
+    names: Arc<Labels>,
+}
+
+/// Names that may be told.
+#[derive(Debug)]
+struct Labels {
+    /// From the backend's own list, never from a request or from an answer, where a backend may repeat what it was asked for.
+    models: Names,
+    /// As the operator calls them.
+    callers: Names,
 }
 
 impl ChatMetrics {
@@ -74,54 +94,37 @@ impl ChatMetrics {
             first_token: registry.histogram(&FIRST_TOKEN, SECONDS),
             per_token: registry.histogram(&PER_TOKEN, TOKEN_SECONDS),
             tokens: registry.histogram(&TOKENS, COUNTS),
-            models: Arc::default(),
+            callers: registry.counter(&CALLERS),
+            names: Arc::new(Labels { models: Names::at_most(64), callers: Names::at_most(1024) }),
         }
     }
 
     /// The backend's own list of its models.
     pub(crate) fn learn(&self, models: &[Model]) {
-        self.models.learn(models);
+        for name in models.iter().map(|model| model.name.trim_start_matches("models/")) {
+            self.names.models.learn(name);
+        }
     }
 
     /// An answer is asked for.
-    pub(crate) fn begin(&self, operation: &'static str, sampling: Option<&Sampling>) -> Meter {
+    pub(crate) fn begin(
+        &self,
+        operation: &'static str,
+        caller: &Caller,
+        sampling: Option<&Sampling>,
+    ) -> Meter {
         describe_request(sampling);
         Meter {
             metrics: self.clone(),
             operation,
+            caller: self.names.callers.learn(caller.name()),
             since: Instant::now(),
             first: None,
+            pieces: 0,
             model: OTHER,
             usage: None,
             error: CANCELLED,
         }
-    }
-}
-
-/// Names of models that may be told. A name comes from the backend's own list, never from a
-/// request or from an answer, where a backend may repeat what it was asked for.
-#[derive(Debug, Default)]
-struct KnownModels(Mutex<Vec<&'static str>>);
-
-/// Most names that are remembered, for the life of the process.
-const MOST_MODELS: usize = 64;
-/// What every other model is called.
-const OTHER: &str = "other";
-
-impl KnownModels {
-    fn learn(&self, models: &[Model]) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for name in models.iter().map(|model| model.name.trim_start_matches("models/")) {
-            if known.len() < MOST_MODELS && !known.contains(&name) {
-                // Never freed, and bounded: labels live as long as the process.
-                known.push(String::leak(name.to_owned()));
-            }
-        }
-    }
-
-    fn name(&self, model: &str) -> &'static str {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().copied().find(|name| *name == model).unwrap_or(OTHER)
     }
 }
 
@@ -130,8 +133,10 @@ impl KnownModels {
 pub(crate) struct Meter {
     metrics: ChatMetrics,
     operation: &'static str,
+    caller: &'static str,
     since: Instant,
     first: Option<Instant>,
+    pieces: u64,
     model: &'static str,
     usage: Option<Usage>,
     error: &'static str,
@@ -151,12 +156,13 @@ impl Meter {
 
     /// Who answers.
     pub(crate) fn model(&mut self, model: &str) {
-        self.model = self.metrics.models.name(model);
+        self.model = self.metrics.names.models.name(model);
     }
 
     /// A piece of output.
     pub(crate) fn piece(&mut self) {
         self.first.get_or_insert_with(Instant::now);
+        self.pieces += 1;
     }
 
     /// Token counts.
@@ -176,11 +182,25 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// What the caller has had.
+    fn count(&self) {
+        let add = |kind, count, tokens| self.metrics.callers.add([self.caller, kind, count], tokens);
+        let Some(usage) = self.usage else {
+            return add("output", "partial", self.pieces);
+        };
+        let count = if usage.estimated || !self.error.is_empty() { "partial" } else { "exact" };
+        add("input", count, usage.prompt_tokens.into());
+        add("output", count, usage.completion_tokens.into());
+    }
+}
+
 impl Drop for Meter {
     fn drop(&mut self) {
         let (metrics, model, operation) = (&self.metrics, self.model, self.operation);
         let seconds = |until: Instant| until.saturating_duration_since(self.since).as_secs_f64();
         let now = Instant::now();
+        self.count();
         metrics.duration.observe([operation, PROVIDER, model, self.error], seconds(now));
         describe("gen_ai.operation.name", Attribute::Word(operation));
         describe("gen_ai.provider.name", Attribute::Word(PROVIDER));
@@ -241,104 +261,4 @@ fn describe_finish(reason: FinishReason) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// OpenTelemetry's semantic conventions for generative AI, as of 2026-08; Prometheus spells a
-    /// dot as `_` and appends the unit, but for units in braces.
-    #[test]
-    fn the_names_are_those_of_the_conventions() {
-        let prometheus = |name: &str, unit: &str| name.replace('.', "_") + unit;
-        for (metric, name, unit) in [
-            (DURATION.name, "gen_ai.server.request.duration", "_seconds"),
-            (FIRST_TOKEN.name, "gen_ai.server.time_to_first_token", "_seconds"),
-            (PER_TOKEN.name, "gen_ai.server.time_per_output_token", "_seconds"),
-            (TOKENS.name, "gen_ai.client.token.usage", ""),
-        ] {
-            assert_eq!(metric, prometheus(name, unit));
-        }
-        let attributes =
-            ["gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.response.model", "error.type"];
-        assert_eq!(DURATION.labels.map(str::to_owned), attributes.map(|name| prometheus(name, "")));
-        assert_eq!(TOKENS.labels[3], prometheus("gen_ai.token.type", ""));
-    }
-
-    fn model(name: &str) -> Model {
-        Model { name: format!("models/{name}"), ..Model::default() }
-    }
-
-    fn scraped(story: impl FnOnce(&ChatMetrics)) -> String {
-        let mut registry = Registry::default();
-        story(&ChatMetrics::register(&mut registry));
-        registry.scrape().unwrap()
-    }
-
-    fn event(event: Event) -> ChatEvent {
-        ChatEvent { event: Some(event), ..ChatEvent::default() }
-    }
-
-    fn started(model: &str) -> ChatEvent {
-        event(Event::Started(proto::inference::v1::Started { model: model.into(), ..Default::default() }))
-    }
-
-    #[test]
-    fn only_models_of_the_backends_list_are_named() {
-        let text = scraped(|metrics| {
-            metrics.learn(&[model("listed")]);
-            for name in ["listed", "what the caller asked for"] {
-                metrics.begin("chat", None).event(&started(name));
-            }
-        });
-        assert!(text.contains("gen_ai_response_model=\"listed\""), "{text}");
-        assert!(text.contains("gen_ai_response_model=\"other\"") && !text.contains("caller"), "{text}");
-    }
-
-    #[test]
-    fn names_are_bounded() {
-        let text = scraped(|metrics| {
-            let many: Vec<_> = (0..1000).map(|number| model(&number.to_string())).collect();
-            metrics.learn(&many);
-            metrics.begin("chat", None).event(&started("63"));
-            metrics.begin("chat", None).event(&started("64"));
-        });
-        assert!(text.contains("model=\"63\"") && !text.contains("model=\"64\""), "{text}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn every_way_out_is_told_of() {
-        use std::time::Duration;
-        let text = scraped_async(async |metrics: &ChatMetrics| {
-            let mut whole = metrics.begin("chat", None);
-            tokio::time::advance(Duration::from_secs(1)).await;
-            whole.event(&event(Event::Text(proto::inference::v1::TextDelta { text: "secret".into() })));
-            tokio::time::advance(Duration::from_secs(2)).await;
-            let usage =
-                Usage { prompt_tokens: 7, completion_tokens: 5, cached_tokens: Some(3), ..Usage::default() };
-            whole.event(&event(Event::Usage(usage)));
-            whole.whole();
-            let mut failed = metrics.begin("chat", None);
-            failed.failed(&proto::status(tonic::Code::DataLoss, proto::reason::BACKEND_TRUNCATED, "cut"));
-            drop(metrics.begin("chat", None));
-        })
-        .await;
-        for line in [
-            "request_duration_seconds_sum{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"cube\",gen_ai_response_model=\"other\",error_type=\"\"} 3.0",
-            "error_type=\"BACKEND_TRUNCATED\"} 0.0",
-            "error_type=\"cancelled\"} 0.0",
-            "time_to_first_token_seconds_sum{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"cube\",gen_ai_response_model=\"other\"} 1.0",
-            "time_per_output_token_seconds_sum{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"cube\",gen_ai_response_model=\"other\"} 0.5",
-            "gen_ai_token_type=\"input\"} 7.0",
-            "gen_ai_token_type=\"output\"} 5.0",
-            "gen_ai_token_type=\"cached_input\"} 3.0",
-        ] {
-            assert!(text.contains(line), "{line} in {text}");
-        }
-        assert!(!text.contains("secret"));
-    }
-
-    async fn scraped_async(story: impl AsyncFnOnce(&ChatMetrics)) -> String {
-        let mut registry = Registry::default();
-        story(&ChatMetrics::register(&mut registry)).await;
-        registry.scrape().unwrap()
-    }
-}
+mod tests;

@@ -67,7 +67,7 @@ async fn transcriptions(State(front): State<Front>, request: Request<Body>) -> R
     let call = RelayCall { content_type, ..asked.call(Endpoint::OpenaiTranscriptions, body) };
     // The model stands among the form's fields, which are not read.
     asked.caller.may_ask("")?;
-    let subject = Subject { operation: "transcription", model: "" };
+    let subject = Subject { operation: "transcription", model: "", caller: &asked.caller };
     Ok(front.relay.ask(&asked.permit, call, subject).await?.respond(Dialect::OpenAi).await?)
 }
 

@@ -63,7 +63,7 @@ impl<T> Asked<T> {
             streamed,
             deadline: self.deadline,
         };
-        relay.ask(&self.permit, call, Subject { operation, model }).await
+        relay.ask(&self.permit, call, Subject { operation, model, caller: &self.caller }).await
     }
 }
 

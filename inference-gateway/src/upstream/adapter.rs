@@ -33,8 +33,8 @@ impl Backend for Adapter {
     async fn generate(&self, permit: &ServingPermit, call: Call) -> Result<EventStream, Status> {
         permit.check()?;
         let request_id = call.request_id.as_str().to_owned();
-        let Call { spec, cache_salt, .. } = call;
-        let request = GenerateRequest { request_id, spec: Some(spec.into_inner()), cache_salt };
+        let cache_salt = call.cache_salt().to_owned();
+        let request = GenerateRequest { request_id, spec: Some(call.spec.into_inner()), cache_salt };
         let events = self.client.clone().generate(request).await.map_err(fit)?.into_inner();
         Ok(events.map_err(fit).and_then(|response| ready(event(response))).boxed())
     }

@@ -83,7 +83,7 @@ impl Fake {
 impl Backend for Fake {
     async fn generate(&self, _: &ServingPermit, call: Call) -> Result<EventStream, Status> {
         let request_id = call.request_id.as_str().to_owned();
-        let (deadline, cache_salt) = (call.deadline, call.cache_salt);
+        let (deadline, cache_salt) = (call.deadline, call.cache_salt().to_owned());
         let seen = Seen { request_id, spec: call.spec.into_inner(), deadline, cache_salt };
         self.seen.lock().unwrap().push(seen);
         let answer = self.answers.lock().unwrap().pop_front();
