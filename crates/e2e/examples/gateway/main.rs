@@ -89,7 +89,8 @@ async fn measure(ways: &mut [Way], backend: &Backend) -> Outcome<()> {
             for at in 0..ways.len() {
                 let turn = (at + round) % ways.len();
                 if let Some(way) = ways.get_mut(turn) {
-                    way.go(kind, backend.started, round > 0).await?;
+                    let gone = way.go(kind, backend.started, round > 0).await;
+                    gone.map_err(|error| format!("{}: {error}", way.name))?;
                 }
             }
         }

@@ -102,6 +102,8 @@ fn litellm(command: &mut Command, folder: &Path, backend: SocketAddr) -> Outcome
     let model = format!("model: openai/bench, api_base: \"http://{backend}/v1\", api_key: none");
     fs::write(&config, format!("model_list:\n  - model_name: bench\n    litellm_params: {{ {model} }}\n"))?;
     command.arg("--config").arg(config).args(["--num_workers", "1"]);
+    // Its own five seconds are over before the last of so many clients has had an answer.
+    command.args(["--keepalive_timeout", "75"]);
     command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True").env("LITELLM_LOG", "ERROR");
     // Without it, no start; with a key, its check would count too.
     command.env("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY", "true");

@@ -130,7 +130,7 @@ impl Client {
 }
 
 pub(crate) struct Way {
-    name: &'static str,
+    pub(crate) name: &'static str,
     processes: Vec<Pid>,
     door: Door,
     /// CPU per answer of each round, in microseconds, by kind.

@@ -1,18 +1,24 @@
 //! A client that leaves takes the backend's work with it, in every phase.
 
+use dev_stack::Service;
 use e2e::fake_backend::{Head, Script, Step};
 use proto::inference::v1::{ChatRequest, inference_service_client::InferenceServiceClient};
 use tokio::io::AsyncWriteExt;
 
 use crate::{
     chain::post,
-    rig::{Rig, spec},
+    rig::{PATIENCE, Rig, spec},
 };
 
+/// With one place for all: whoever leaves gives it back, or nobody after it would be served.
 #[tokio::test(flavor = "multi_thread")]
-async fn leaving_closes_the_backend_connection() {
+async fn leaving_closes_the_backend_connection_and_gives_the_place_back() {
     for kind in ["openai", "ollama"] {
-        let rig = Rig::serving(kind).await;
+        let mut rig = Rig::prepared(kind).await;
+        let config = rig.files().config(Service::Gateway);
+        let places = "limits.concurrent = 1\nlimits.queue = 1\n".to_owned();
+        std::fs::write(&config, places + &std::fs::read_to_string(&config).unwrap()).unwrap();
+        rig.blocking(|rig| rig.stack.start_all(PATIENCE)).unwrap();
         let mut connection = 0;
         for silence in [Script::head(Head::Never), Script::answer([Step::Stall])] {
             // Prefill silence, streamed and unary.
@@ -36,6 +42,8 @@ async fn leaving_closes_the_backend_connection() {
         stream.message().await.unwrap().unwrap();
         drop(stream);
         rig.backend.closed(connection).await.unwrap();
+        let mut answer = rig.stream_chat().await.unwrap();
+        while answer.message().await.unwrap().is_some() {}
     }
 }
 
