@@ -122,8 +122,8 @@ impl Relayed {
         if json {
             let told: Told = serde_json::from_slice(&whole)
                 .map_err(|_| self.fails(broken("it is cut, or no JSON object")))?;
-            if let Some(counts) = told.usage {
-                self.meter.usage(counts.usage());
+            if let Some(usage) = told.usage() {
+                self.meter.usage(usage);
             }
         }
         Ok(whole.freeze())
@@ -190,6 +190,28 @@ fn truncated() -> Status {
 #[derive(Deserialize)]
 struct Told {
     usage: Option<Counts>,
+    /// Ollama's, which stand in the answer itself.
+    prompt_eval_count: Option<u32>,
+    eval_count: Option<u32>,
+}
+
+impl Told {
+    fn usage(&self) -> Option<Usage> {
+        let (prompt, completion) = match &self.usage {
+            Some(counts) => (
+                counts.prompt_tokens.or(counts.input_tokens),
+                counts.completion_tokens.or(counts.output_tokens),
+            ),
+            None if self.prompt_eval_count.is_none() && self.eval_count.is_none() => return None,
+            None => (self.prompt_eval_count, self.eval_count),
+        };
+        Some(Usage {
+            prompt_tokens: prompt.unwrap_or_default(),
+            completion_tokens: completion.unwrap_or_default(),
+            estimated: prompt.is_none(),
+            ..Usage::default()
+        })
+    }
 }
 
 /// By either of their names; an answer may have both.
@@ -202,20 +224,24 @@ struct Counts {
     output_tokens: Option<u32>,
 }
 
-impl Counts {
-    fn usage(&self) -> Usage {
-        let prompt = self.prompt_tokens.or(self.input_tokens);
-        Usage {
-            prompt_tokens: prompt.unwrap_or_default(),
-            completion_tokens: self.completion_tokens.or(self.output_tokens).unwrap_or_default(),
-            estimated: prompt.is_none(),
-            ..Usage::default()
-        }
-    }
-}
-
 impl fmt::Debug for Relayed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Relayed").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_told_by_any_of_their_names() {
+        let told = |json: &str| serde_json::from_str::<Told>(json).unwrap().usage();
+        let counts = |json: &str| told(json).map(|it| (it.prompt_tokens, it.completion_tokens, it.estimated));
+        assert_eq!(counts(r#"{"usage":{"prompt_tokens":3,"completion_tokens":4}}"#), Some((3, 4, false)));
+        assert_eq!(counts(r#"{"usage":{"input_tokens":3,"output_tokens":4}}"#), Some((3, 4, false)));
+        assert_eq!(counts(r#"{"prompt_eval_count":3,"eval_count":4}"#), Some((3, 4, false)));
+        assert_eq!(counts(r#"{"eval_count":4}"#), Some((0, 4, true)), "Ollama leaves a zero count out");
+        assert_eq!(counts(r#"{"models":[]}"#), None);
     }
 }

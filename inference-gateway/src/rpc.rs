@@ -15,6 +15,7 @@ use proto::{
     },
     reason,
 };
+use service_runtime::BackendKind;
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
@@ -34,6 +35,7 @@ const MAX_PAGE: u32 = 100;
 pub(crate) struct Inference {
     pub(crate) chat: Chat,
     pub(crate) relay: Relay,
+    pub(crate) kind: BackendKind,
 }
 
 #[tonic::async_trait]
@@ -61,7 +63,7 @@ impl InferenceService for Inference {
         &self,
         request: Request<CompleteRequest>,
     ) -> Result<Response<CompleteResponse>, Status> {
-        complete::complete(&self.relay, Asked::of(request)?).await.map(Response::new)
+        complete::complete((&self.relay, self.kind), Asked::of(request)?).await.map(Response::new)
     }
 
     type StreamCompleteStream = BoxStream<'static, Result<StreamCompleteResponse, Status>>;
@@ -72,7 +74,7 @@ impl InferenceService for Inference {
     ) -> Result<Response<Self::StreamCompleteStream>, Status> {
         let mut asked = Asked::of(request)?;
         let spec = asked.request.spec.take().unwrap_or_default();
-        complete::stream_complete(&self.relay, asked, spec).await.map(Response::new)
+        complete::stream_complete((&self.relay, self.kind), asked, spec).await.map(Response::new)
     }
 
     async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {

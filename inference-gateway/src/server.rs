@@ -121,7 +121,11 @@ fn routes(gateway: &Gateway) -> (Router, Methods) {
 }
 
 fn grpc(gateway: &Gateway, chat: &Chat, relay: &Relay, attestation: &Attestation) -> (Router, Methods) {
-    let inference = InferenceServiceServer::new(Inference { chat: chat.clone(), relay: relay.clone() });
+    let inference = InferenceServiceServer::new(Inference {
+        chat: chat.clone(),
+        relay: relay.clone(),
+        kind: gateway.kind,
+    });
     Surface::new(Callers::Public)
         .serve(inference.max_decoding_message_size(gateway.limits.body))
         .serve(ModelServiceServer::new(Models(chat.clone())))

@@ -47,9 +47,7 @@ pub fn check(spec: &ChatSpec) -> Result<(), SpecError> {
     for (at, message) in spec.messages.iter().enumerate() {
         self::message(message).map_err(|error| error.within(&format!("messages[{at}]")))?;
     }
-    if let Some(sampling) = &spec.sampling {
-        self::sampling(sampling).map_err(|error| error.within("sampling"))?;
-    }
+    spec.sampling.as_ref().map_or(Ok(()), check_sampling)?;
     for (at, tool) in spec.tools.iter().enumerate() {
         self::tool(tool).map_err(|error| error.within(&format!("tools[{at}]")))?;
     }
@@ -62,6 +60,11 @@ pub fn check(spec: &ChatSpec) -> Result<(), SpecError> {
     require(few, "top_logprobs", "must be at most 20")?;
     require(spec.extensions.len() <= MAX_EXTENSIONS, "extensions", "holds more than 64 items")?;
     spec.extensions.iter().try_for_each(|(name, value)| extension(name, value))
+}
+
+/// The same of how tokens are drawn, which continuations of a text have too.
+pub fn check_sampling(sampling: &Sampling) -> Result<(), SpecError> {
+    self::sampling(sampling).map_err(|error| error.within("sampling"))
 }
 
 /// The name is the caller's, so it is told only where it can be one.

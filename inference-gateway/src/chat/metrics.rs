@@ -62,6 +62,8 @@ const COUNTS: Buckets = Buckets(&[
     67_108_864.0,
 ]);
 
+/// Operations whose output is a model's.
+const GENERATES: [&str; 2] = ["chat", "text_completion"];
 const PROVIDER: &str = "cube";
 /// `error_type` of an answer whose caller left.
 const CANCELLED: &str = "cancelled";
@@ -149,8 +151,9 @@ impl Meter {
             Some(Event::Started(started)) => self.model(&started.model),
             Some(Event::Usage(usage)) => self.usage(*usage),
             Some(Event::Finished(finished)) => describe_finish(finished.reason()),
+            // Of a piece that counts already.
+            Some(Event::Logprobs(_)) | None => {}
             Some(_) => self.piece(),
-            None => {}
         }
     }
 
@@ -187,7 +190,11 @@ impl Meter {
     fn count(&self) {
         let add = |kind, count, tokens| self.metrics.callers.add([self.caller, kind, count], tokens);
         let Some(usage) = self.usage else {
-            return add("output", "partial", self.pieces);
+            // Lists, and tokens of a text, are not written by a model.
+            if GENERATES.contains(&self.operation) {
+                add("output", "partial", self.pieces);
+            }
+            return;
         };
         let count = if usage.estimated || !self.error.is_empty() { "partial" } else { "exact" };
         add("input", count, usage.prompt_tokens.into());

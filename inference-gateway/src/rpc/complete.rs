@@ -7,12 +7,16 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use proto::{
     backend::v1::Endpoint,
     inference::v1::{
-        ChatEvent, CompleteRequest, CompleteResponse, CompletionSpec, FinishReason, Finished, Started,
-        StreamCompleteResponse, TextDelta, Usage, chat_event::Event,
+        ChatEvent, CompleteRequest, CompleteResponse, CompletionSpec, FinishReason, Finished, Sampling,
+        Started, StreamCompleteResponse, TextDelta, Usage, chat_event::Event,
     },
+    reason,
+    spec::check_sampling,
+    status_with,
 };
 use serde::{Deserialize, Serialize};
-use tonic::Status;
+use service_runtime::BackendKind;
+use tonic::{Code, Status};
 
 use super::typed::{Asked, Counts, read, required};
 use crate::{
@@ -85,14 +89,35 @@ fn finish(reason: Option<&str>) -> FinishReason {
     if reason == Some("length") { FinishReason::Length } else { FinishReason::Stop }
 }
 
+/// What Ollama's endpoint of this name drops in silence.
+fn only_elsewhere(kind: BackendKind, own: &Sampling) -> Result<(), Status> {
+    let absent = [
+        ("spec.sampling.top_k", own.top_k.is_some()),
+        ("spec.sampling.min_p", own.min_p.is_some()),
+        ("spec.sampling.logit_bias", !own.logit_bias.is_empty()),
+    ];
+    match absent.into_iter().find(|(_, asked)| *asked && kind == BackendKind::Ollama) {
+        None => Ok(()),
+        Some((field, _)) => {
+            let message = format!("{field}: Ollama's completions have no such parameter; leave it out");
+            let named = [("field", field)];
+            Err(status_with(Code::Unimplemented, reason::UNSUPPORTED_BY_BACKEND, message, &named))
+        }
+    }
+}
+
 async fn completed<T>(
     asked: &Asked<T>,
-    relay: &Relay,
+    (relay, kind): (&Relay, BackendKind),
     spec: &CompletionSpec,
     stream: bool,
 ) -> Result<Relayed, Status> {
     required("spec.model", !spec.model.is_empty(), "is missing")?;
     required("spec.prompt", !spec.prompt.is_empty(), "is missing")?;
+    if let Some(own) = &spec.sampling {
+        check_sampling(own)?;
+        only_elsewhere(kind, own)?;
+    }
     let sampling = spec.sampling.as_ref().map_or_else(SamplingBody::default, |own| SamplingBody {
         temperature: own.temperature,
         top_p: own.top_p,
@@ -118,11 +143,11 @@ async fn completed<T>(
 }
 
 pub(super) async fn complete(
-    relay: &Relay,
+    at: (&Relay, BackendKind),
     asked: Asked<CompleteRequest>,
 ) -> Result<CompleteResponse, Status> {
     let spec = asked.request.spec.clone().unwrap_or_default();
-    let answer: Completion = read(completed(&asked, relay, &spec, false).await?).await?;
+    let answer: Completion = read(completed(&asked, at, &spec, false).await?).await?;
     let choice = answer.choices.into_iter().next().ok_or_else(|| broken("it has no choice"))?;
     Ok(CompleteResponse {
         request_id: asked.request_id.as_str().to_owned(),
@@ -135,11 +160,11 @@ pub(super) async fn complete(
 
 /// Events of a completion, as those of a chat.
 pub(super) async fn stream_complete<T>(
-    relay: &Relay,
+    at: (&Relay, BackendKind),
     asked: Asked<T>,
     spec: CompletionSpec,
 ) -> Result<BoxStream<'static, Result<StreamCompleteResponse, Status>>, Status> {
-    let answer = completed(&asked, relay, &spec, true).await?;
+    let answer = completed(&asked, at, &spec, true).await?;
     let started = Started { request_id: asked.request_id.as_str().to_owned(), model: spec.model };
     let events = Events { answer: Some(answer), finish: FinishReason::Stop, usage: None };
     let rest = stream::try_unfold(events, |mut events| async move {

@@ -1,5 +1,6 @@
 //! The methods whose work is one of the model server's own endpoints.
 
+use inference_gateway::Callers;
 use proto::{
     backend::v1::{Endpoint, RelayForm},
     inference::v1::{
@@ -9,6 +10,7 @@ use proto::{
     },
 };
 use serde_json::{Value, json};
+use service_runtime::BackendKind;
 use tonic::Code;
 
 use crate::{
@@ -61,6 +63,40 @@ async fn texts_are_continued() {
         (Endpoint::OpenaiCompletions, &json!("Gravity is"), &json!(1))
     );
     assert!(body.get("temperature").is_none() && body["cache_salt"].is_string());
+}
+
+#[tokio::test]
+async fn what_a_continuation_cannot_have_is_refused_by_name() {
+    type Change = fn(&mut Sampling);
+    let biased: Change = |own| own.logit_bias.extend([(7, 5.0)]);
+    let ollama = World::open().await;
+    let (_grpc, mut client) = client(&ollama).await;
+    let changes: [(Change, &str); 5] = [
+        (biased, "UNSUPPORTED_BY_BACKEND"),
+        (|own| own.top_k = Some(4), "UNSUPPORTED_BY_BACKEND"),
+        (|own| own.min_p = Some(0.5), "UNSUPPORTED_BY_BACKEND"),
+        (|own| own.logit_bias.extend([(7, f32::NAN)]), "INVALID_REQUEST"),
+        (|own| own.temperature = Some(3.0), "INVALID_REQUEST"),
+    ];
+    for (change, expected) in changes {
+        let mut spec = spec();
+        change(spec.sampling.as_mut().unwrap());
+        let streamed = StreamCompleteRequest { spec: Some(spec.clone()) };
+        let refused = client.stream_complete(streamed).await.unwrap_err();
+        assert_eq!(reason(&refused), expected);
+        let refused = client.complete(CompleteRequest { spec: Some(spec) }).await.unwrap_err();
+        assert_eq!(reason(&refused), expected);
+        assert!(refused.message().contains("spec.sampling."), "{refused:?}");
+    }
+    assert!(ollama.fake.relayed.lock().unwrap().is_empty());
+
+    let openai = World::for_callers(BackendKind::Openai, Callers::Anonymous).await;
+    let (_grpc, mut client) = self::client(&openai).await;
+    answers(&openai, &json!({ "choices": [{ "text": "a" }] }));
+    let mut spec = spec();
+    biased(spec.sampling.as_mut().unwrap());
+    client.complete(CompleteRequest { spec: Some(spec) }).await.unwrap();
+    assert_eq!(asked(&openai).1["logit_bias"], json!({ "7": 5.0 }));
 }
 
 #[tokio::test]

@@ -126,8 +126,9 @@ fn a_caller_is_charged_on_every_way_out() {
     );
     let guessed = story(&[piece(), usage(true)], Meter::whole);
     assert!(guessed.contains(&line("output", "partial", 5)), "{guessed}");
+    let logprobs = event(Event::Logprobs(proto::inference::v1::Logprobs::default()));
     for ending in [failed, |_| {}] {
-        let cut = story(&[piece(), piece()], ending);
+        let cut = story(&[piece(), logprobs.clone(), piece()], ending);
         assert!(cut.contains(&line("output", "partial", 2)), "{cut}");
     }
 }
@@ -136,4 +137,14 @@ async fn scraped_async(story: impl AsyncFnOnce(&ChatMetrics)) -> String {
     let mut registry = Registry::default();
     story(&ChatMetrics::register(&mut registry)).await;
     registry.scrape().unwrap()
+}
+
+#[test]
+fn what_no_model_wrote_is_charged_to_nobody() {
+    let text = scraped(|metrics| {
+        let mut meter = metrics.begin("models", &caller(), None);
+        meter.piece();
+        meter.whole();
+    });
+    assert!(!text.contains("radiology"), "{text}");
 }
