@@ -81,6 +81,7 @@ fn holder_config(config: &Config, roots: TrustRoots, clock: Arc<dyn Clock>) -> H
         policy: config.policy.clone(),
         roots,
         listeners: Vec::new(),
+        callers: None,
         start_timeout: config.start_timeout,
         drain: config.connections.drain,
         clock,

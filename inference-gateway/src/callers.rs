@@ -1,12 +1,15 @@
 //! Who may ask for inference, and how much at once.
 //!
 //! Everything needs a caller but what is for everybody ([`OPEN`]): evidence, health, reflection. Where the configuration says
-//! `access = "anonymous"` there is one caller, nobody in particular; with `access = "api-keys"` each key is one. The key is
-//! looked at before a byte of the body is, and its caller goes with the request as a [`Caller`].
+//! `access = "anonymous"` there is one caller, nobody in particular; with `access = "api-keys"` each entry of the file is one:
+//! whoever shows its key, or a certificate with its SPIFFE ID. Either is looked at before a byte of the body is, and the caller
+//! goes with the request as a [`Caller`].
 
 mod admission;
+mod certificates;
 mod keys;
 mod layer;
+mod watched;
 
 use std::{fmt, sync::Arc};
 
@@ -17,13 +20,16 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, header};
+use mtls::CallerCertificate;
 use proto::reason;
 use service_runtime::Clock;
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
+use self::keys::{Credential, Key};
 pub use self::{
     admission::{Admission, AdmissionLimits},
+    certificates::CaFile,
     keys::{KeyFile, Keys},
 };
 pub(crate) use layer::{Door, known};
@@ -33,7 +39,7 @@ pub(crate) use layer::{Door, known};
 pub enum Callers {
     /// Whoever reaches the port.
     Anonymous,
-    /// Whoever shows one of the keys that are in the file now.
+    /// Whoever shows a key, or a certificate, that is in the file now.
     Keys(watch::Receiver<Arc<Keys>>),
 }
 
@@ -48,25 +54,55 @@ pub(crate) struct Caller {
 }
 
 impl Callers {
-    /// The caller who shows these headers.
-    fn who(&self, headers: &HeaderMap, clock: &dyn Clock, secret: &hmac::Key) -> Result<Caller, Status> {
+    /// The caller who shows these headers, on a connection with this certificate. A key that is shown decides: a
+    /// certificate does not make up for a bad one.
+    fn who(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&CallerCertificate>,
+        clock: &dyn Clock,
+        secret: &hmac::Key,
+    ) -> Result<Caller, Status> {
         let Self::Keys(keys) = self else { return Ok(Caller::new("anonymous", None, secret)) };
-        let shown = shown(headers).ok_or_else(|| unknown("a key is required: Authorization: Bearer KEY"))?;
-        let (shown, keys) = (digest(&SHA256, shown.as_bytes()), keys.borrow().clone());
-        // Every key is compared, so that the time tells nothing of which.
-        let same = |sha256: &[u8; 32]| verify_slices_are_equal(sha256, shown.as_ref()).is_ok();
-        let mut found = None;
-        for key in keys.iter() {
-            if same(&key.sha256) {
-                found = Some(key);
+        let (keys, now) = (keys.borrow().clone(), clock.unix());
+        let found = match (shown(headers), certificate) {
+            (Some(key), _) => with_key(&keys, key)?,
+            (None, Some(certificate)) => with_certificate(&keys, certificate, now)?,
+            (None, None) => {
+                return Err(unknown(
+                    "a key is required: Authorization: Bearer KEY; or a client certificate, where they count",
+                ));
             }
-        }
-        let key = found.ok_or_else(|| unknown("the key is not known here"))?;
-        if !key.is_valid_at(clock.unix()) {
+        };
+        if !found.is_valid_at(now) {
             return Err(unknown("the key has expired"));
         }
-        Ok(Caller::new(&key.name, key.models.clone(), secret))
+        Ok(Caller::new(&found.name, found.models.clone(), secret))
     }
+}
+
+fn with_key<'a>(keys: &'a Keys, shown: &str) -> Result<&'a Key, Status> {
+    let shown = digest(&SHA256, shown.as_bytes());
+    let same = |key: &Key| match &key.credential {
+        Credential::Key(sha256) => verify_slices_are_equal(sha256, shown.as_ref()).is_ok(),
+        Credential::Certificate(_) => false,
+    };
+    // Every key is compared, so that the time tells nothing of which.
+    let mut found = None;
+    for key in keys.iter() {
+        if same(key) {
+            found = Some(key);
+        }
+    }
+    found.ok_or_else(|| unknown("the key is not known here"))
+}
+
+fn with_certificate<'a>(keys: &'a Keys, shown: &CallerCertificate, now: i64) -> Result<&'a Key, Status> {
+    let id = shown
+        .id_at(now)
+        .ok_or_else(|| unknown("the client certificate has expired; connect anew with a new one"))?;
+    let listed = |key: &&Key| matches!(&key.credential, Credential::Certificate(known) if known == id);
+    keys.iter().find(listed).ok_or_else(|| unknown("the client certificate's SPIFFE ID is not known here"))
 }
 
 /// As OpenAI's and Ollama's clients show a key, or Anthropic's.

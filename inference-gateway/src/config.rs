@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use mtls::CallerId;
 use service_runtime::{
     Common, ConfigError, Configuration, ConnectionLimits, MeasuredConfig, Observability, Settings,
     load_config,
@@ -14,7 +15,7 @@ use service_runtime::{
 use snp_evidence::Policy;
 
 use crate::{
-    callers::{AdmissionLimits, KeyFile},
+    callers::{AdmissionLimits, CaFile, KeyFile},
     chat::AnswerLimits,
 };
 
@@ -55,8 +56,8 @@ pub struct Config {
 pub enum Access {
     /// Whoever can reach the port. Stands only where the file says so in words.
     Anonymous,
-    /// Whoever shows a key of this file.
-    ApiKeys(KeyFile),
+    /// Whoever this file lists, by key; or by certificate, where there is a file of CAs.
+    Listed(KeyFile, Option<CaFile>),
 }
 
 impl Config {
@@ -81,7 +82,7 @@ impl Configuration for Config {
             settings.loopback("adapter", "Where backend-adapter answers: `listen` of its configuration.");
         let access = settings.parsed(
             "access",
-            "Who may ask for inference: whoever shows a key of the file `keys`; or whoever reaches the port, which has to be \
+            "Who may ask for inference: whoever the file `keys` lists, by key or by certificate; or whoever reaches the port, which has to be \
              said in this word.",
             "api-keys, anonymous",
             with_keys,
@@ -91,7 +92,8 @@ impl Configuration for Config {
             "The file of keys, with `access = \"api-keys\"`; read again within five seconds of a change. `cube key new` makes \
              an entry.",
         );
-        let access = access.and_then(|with_keys| settings.checked("keys", read_access(with_keys, keys)));
+        let cas = caller_cas(settings, common.as_ref().map(|common| common.measured.trust_domain.as_str()));
+        let access = access.and_then(|with_keys| settings.checked("keys", read_access(with_keys, keys, cas)));
         let strict = settings.parsed_or(
             "unknown_parameters",
             "Of requests in the model server's own dialect: `pass` them on, and name them in the answer's header \
@@ -147,13 +149,52 @@ fn with_keys(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-fn read_access(with_keys: bool, file: Option<PathBuf>) -> Result<Access, String> {
+fn read_access(with_keys: bool, file: Option<PathBuf>, cas: Option<CaFile>) -> Result<Access, String> {
+    let nothing = |key: &str| Err(format!("{key} would count for nothing with access = \"anonymous\""));
     match (with_keys, file) {
-        (true, Some(path)) => KeyFile::read(&path).map(Access::ApiKeys),
+        (true, Some(path)) => {
+            let keys = KeyFile::read(&path, cas.as_ref().map(CaFile::trust_domain))?;
+            Ok(Access::Listed(keys, cas))
+        }
         (true, None) => Err("access = \"api-keys\" needs the file of keys".to_owned()),
+        (false, Some(_)) => nothing("keys"),
+        (false, None) if cas.is_some() => nothing("callers.ca"),
         (false, None) => Ok(Access::Anonymous),
-        (false, Some(_)) => Err("keys would count for nothing with access = \"anonymous\"".to_owned()),
     }
+}
+
+/// Both keys or neither. `own` is the trust domain of Cube's own services, which no other CA may speak for.
+fn caller_cas(settings: &mut Settings, own: Option<&str>) -> Option<CaFile> {
+    let domain = settings.optional(
+        "callers.trust_domain",
+        "SPIFFE trust domain of callers that show a client certificate (X.509-SVID); another than that of the measured \
+         configuration.",
+        "a-z 0-9 - . _",
+        |text| trust_domain(text, own),
+    );
+    let ca = settings.optional_path(
+        "callers.ca",
+        "The CAs of that trust domain, as PEM; read again within five seconds of a change. Which callers may ask is said by \
+         `spiffe_id` in the file `keys`.",
+    );
+    match (domain, ca) {
+        (Some(domain), Some(path)) => settings.checked("callers.ca", CaFile::read(domain, &path)),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            settings.checked("callers", Err("needs both trust_domain and ca".to_owned()))
+        }
+    }
+}
+
+fn trust_domain(text: &str, own: Option<&str>) -> Result<String, String> {
+    let id = format!("spiffe://{text}/caller").parse::<CallerId>();
+    if !id.is_ok_and(|id| id.trust_domain() == text) {
+        return Err(format!("{text:?} is no trust domain: 1 to 255 of a-z, 0-9, '-', '.', '_'"));
+    }
+    if own == Some(text) {
+        return Err("is the trust domain of Cube's own services; callers need one of their own".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn admission_limits(settings: &mut Settings) -> AdmissionLimits {

@@ -20,7 +20,6 @@ use proto::{
     },
     reason,
 };
-use service_runtime::Scope;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
@@ -44,12 +43,10 @@ const PLACES: usize = 64;
 struct Places(Arc<Semaphore>);
 
 /// What the accept loop gives to every request of a connection.
-pub(crate) fn scope() -> Scope {
-    Arc::new(|_| {
-        let mut extensions = Extensions::new();
-        extensions.insert(Places(Arc::new(Semaphore::new(PLACES))));
-        extensions
-    })
+pub(crate) fn places() -> Extensions {
+    let mut extensions = Extensions::new();
+    extensions.insert(Places(Arc::new(Semaphore::new(PLACES))));
+    extensions
 }
 
 /// `cube.attestation.v1.AttestationService`, and its HTTP twin.

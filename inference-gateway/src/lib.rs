@@ -34,7 +34,7 @@ mod spec;
 mod streamed;
 pub mod upstream;
 
-pub use callers::{Admission, AdmissionLimits, Callers, KeyFile, Keys};
+pub use callers::{Admission, AdmissionLimits, CaFile, Callers, KeyFile, Keys};
 pub use chat::{AnswerLimits, ChatMetrics};
 pub use config::{Access, Config};
 pub use metrics::metrics;

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use aws_lc_rs::hmac;
 use health_gate::{Holder, HolderConfig, StartError, attach::AttachedChannel};
-use mtls::Role;
+use mtls::{CallerTrust, Role};
 use service_runtime::{
     CancellationToken, Clock, Exit, Incoming, Observer, Ops, Registry, RequestMetrics, Server, TaskTracker,
     TraceContext, bound, ends, to_its_end,
@@ -56,7 +56,8 @@ where
     let ops = Ops::start(&config.observability, registry, &metrics.requests, tracker).await;
     let ops = ops.map_err(ends(Exit::Config))?;
 
-    let holder_config = holder_config(&config, roots, clock.clone());
+    let mut holder_config = holder_config(&config, roots, clock.clone());
+    holder_config.callers = certificates(&config, clock.clone(), &shutdown, tracker);
     let holder = health_gate::start(holder_config, shutdown.clone(), tracker).await;
     let holder = match holder {
         Ok(holder) => holder,
@@ -83,6 +84,7 @@ fn holder_config(config: &Config, roots: TrustRoots, clock: Arc<dyn Clock>) -> H
         policy: config.policy.clone(),
         roots,
         listeners: vec![PUBLIC_LISTENER.to_owned()],
+        callers: None,
         start_timeout: config.start_timeout,
         drain: config.connections.drain,
         clock,
@@ -121,8 +123,19 @@ fn gateway(
 fn callers(config: &Config, stop: &CancellationToken, tracker: &TaskTracker) -> Callers {
     match &config.access {
         Access::Anonymous => Callers::Anonymous,
-        Access::ApiKeys(file) => Callers::Keys(file.clone().follow(stop.clone(), tracker)),
+        Access::Listed(file, _) => Callers::Keys(file.clone().follow(stop.clone(), tracker)),
     }
+}
+
+/// Whose certificates the public listener takes.
+fn certificates(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    stop: &CancellationToken,
+    tracker: &TaskTracker,
+) -> Option<CallerTrust> {
+    let Access::Listed(_, cas) = &config.access else { return None };
+    Some(cas.as_ref()?.follow(clock, stop.clone(), tracker))
 }
 
 /// The backend is asked only where somebody asks for readiness.

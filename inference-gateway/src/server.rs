@@ -13,6 +13,7 @@ use axum::{
 use grpc_surface::{Callers, EVERYWHERE, Methods, Serving, Surface, unknown_method};
 use health_gate::{Gate, GateLayer};
 use http::{HeaderMap, HeaderValue, header};
+use mtls::CallerCertificate;
 use proto::{
     attestation::v1::attestation_service_server::{AttestationServiceServer, SERVICE_NAME as ATTESTATION},
     inference::v1::{
@@ -146,7 +147,13 @@ fn serving(gateway: &Gateway) -> Serving {
 
 /// What every request of a connection carries, for the accept loop.
 pub fn scope() -> Scope {
-    evidence::scope()
+    Arc::new(|connection| {
+        let mut extensions = evidence::places();
+        if let Some(certificate) = CallerCertificate::of(connection) {
+            extensions.insert(certificate);
+        }
+        extensions
+    })
 }
 
 /// Cube's own services here.

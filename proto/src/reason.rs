@@ -151,10 +151,10 @@ reasons! {
     REQUEST_TOO_LARGE: No, grpc [ResourceExhausted, InvalidArgument], http [413],
         "Callers shorten the conversation. Operators may raise `limits.body_bytes` of gateway and adapter, or the \
          context of the model server.";
-    /// The key is missing, not known here, or has expired.
+    /// The key or client certificate is missing, not known here, or has expired.
     CREDENTIAL_REFUSED: No, grpc [Unauthenticated], http [401],
         "Callers send `Authorization: Bearer KEY` (or `x-api-key`), with a key that is in the gateway's file of keys. \
-         Operators make one with `cube key new`.";
+         Operators make one with `cube key new`, or list the SPIFFE ID of a client certificate there.";
     /// The key does not allow this model.
     MODEL_NOT_ALLOWED: No, grpc [PermissionDenied], http [403],
         "Callers ask a model that `ListModels` or `GET /v1/models` shows them. Operators name it in `models` of the key.";

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use health_token::{TokenError, TokenKey};
-use mtls::{KeyError, MaterialError, Role, ServiceKey, SpiffeId, Svid};
+use mtls::{CallerTrust, KeyError, MaterialError, Role, ServiceKey, SpiffeId, Svid};
 use proto::{
     attestation::v1::{
         EnrollRequest, EnrollResponse, ListenerKey, identity_service_client::IdentityServiceClient,
@@ -44,6 +44,7 @@ pub(crate) struct Enroller {
     roots: TrustRoots,
     key: ServiceKey,
     listeners: Vec<(String, ServiceKey)>,
+    callers: Option<CallerTrust>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tracker: TaskTracker,
 }
@@ -71,6 +72,7 @@ impl Enroller {
             roots: config.roots,
             key: ServiceKey::generate()?,
             listeners: listeners.collect::<Result<_, KeyError>>()?,
+            callers: config.callers,
             clock: config.clock,
             tracker,
         })
@@ -168,7 +170,7 @@ impl Enroller {
             ensure(listed, "the manifest does not list the key of a listener")?;
             // With the CA behind it, so that a client can take the CA that the evidence vouches for.
             let chain = [vec![leaf], issuer.cas.to_vec()].concat();
-            Ok((name.clone(), mtls::public_server_tls(key, chain)?))
+            Ok((name.clone(), mtls::public_server_tls(key, chain, self.callers.as_ref())?))
         };
         self.listeners.iter().zip(certificates).map(one).collect()
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use mtls::{Material, Role, SpiffeId};
+use mtls::{CallerTrust, Material, Role, SpiffeId};
 use service_runtime::{CancellationToken, Clock, MeasuredConfig, ServerTls, TaskTracker, TlsSource};
 use snp_evidence::{Policy, TrustRoots};
 use tokio::{
@@ -50,6 +50,8 @@ pub struct HolderConfig {
     pub roots: TrustRoots,
     /// Public listeners of this process, such as `gateway/public`.
     pub listeners: Vec<String>,
+    /// Whose certificates they take; none are asked for without.
+    pub callers: Option<CallerTrust>,
     /// For the first lease.
     pub start_timeout: Duration,
     /// How long open streams may go on after `shutdown`.

@@ -125,7 +125,7 @@ impl FromStr for SpiffeId {
 }
 
 /// 1 to 255 of `a-z 0-9 - . _`.
-fn is_trust_domain(text: &str) -> bool {
+pub(crate) fn is_trust_domain(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_');
     (1..=255).contains(&text.len()) && text.bytes().all(allowed)
 }

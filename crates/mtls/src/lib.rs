@@ -8,8 +8,11 @@
 //!
 //! What the certificate of a peer allows it to call is decided per RPC, from [`peer_of`]: a wrong
 //! role gets a clear status instead of a failed handshake.
+//!
+//! Callers from outside may show X.509-SVIDs of a trust domain of their own: [`CallerTrust`], [`CallerCertificate`].
 #![forbid(unsafe_code)]
 
+mod caller;
 mod certificate;
 mod identity;
 mod key;
@@ -17,6 +20,7 @@ mod material;
 mod tls;
 mod verifier;
 
+pub use caller::{CallerCas, CallerCertificate, CallerError, CallerId, CallerTrust};
 pub use certificate::{CertificateRequest, CsrError, serial_of, spki_of};
 pub use identity::{IdentityError, Role, SpiffeId};
 pub use key::{KeyError, ServiceKey};

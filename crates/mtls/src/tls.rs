@@ -15,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use service_runtime::{Clock, Connection, ServerTls};
 
+use crate::caller::CallerTrust;
 use crate::identity::{IdentityError, SpiffeId};
 use crate::key::ServiceKey;
 use crate::material::{MaterialError, Svid};
@@ -33,16 +34,21 @@ pub fn no_name() -> ServerName<'static> {
     ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into())
 }
 
-/// TLS of a public listener: h2 and http/1.1, no client certificate.
+/// TLS of a public listener: h2 and http/1.1. A client need show no certificate; one that it shows has to be a
+/// caller's.
 pub fn public_server_tls(
     key: &ServiceKey,
     chain: Vec<CertificateDer<'static>>,
+    callers: Option<&CallerTrust>,
 ) -> Result<ServerTls, rustls::Error> {
     let certified = certified(key, chain);
-    let config = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_protocol_versions(&[&TLS13])?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certified));
+    let config =
+        ServerConfig::builder_with_provider(Arc::new(provider())).with_protocol_versions(&[&TLS13])?;
+    let config = match callers {
+        Some(callers) => config.with_client_cert_verifier(Arc::new(callers.clone())),
+        None => config.with_no_client_auth(),
+    };
+    let config = config.with_cert_resolver(Arc::new(certified));
     Ok(server_tls(config, &[b"h2", b"http/1.1"], key))
 }
 
@@ -102,7 +108,7 @@ fn certified(key: &ServiceKey, chain: Vec<CertificateDer<'static>>) -> SingleCer
 }
 
 /// AWS-LC with the post-quantum hybrid first: recorded traffic outlives today's curves.
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     use aws_lc_rs::kx_group::{SECP256R1, X25519, X25519MLKEM768};
     CryptoProvider { kx_groups: vec![X25519MLKEM768, X25519, SECP256R1], ..aws_lc_rs::default_provider() }
 }
@@ -112,9 +118,13 @@ struct ClockTime(Arc<dyn Clock>);
 
 impl TimeProvider for ClockTime {
     fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.0.unix()).ok()?;
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+        time_of(&*self.0)
     }
+}
+
+pub(crate) fn time_of(clock: &dyn Clock) -> Option<UnixTime> {
+    let seconds = u64::try_from(clock.unix()).ok()?;
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
 }
 
 impl fmt::Debug for ClockTime {

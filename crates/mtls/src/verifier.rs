@@ -139,8 +139,9 @@ impl WrongPeer {
     }
 }
 
-fn refused(why: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(crate) fn refused(why: impl std::error::Error + Send + Sync + 'static) -> Error {
     CertificateError::Other(OtherError(Arc::new(why))).into()
 }
 
-const TLS12: Error = Error::PeerIncompatible(PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig);
+pub(crate) const TLS12: Error =
+    Error::PeerIncompatible(PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig);

@@ -1,19 +1,14 @@
-//! The file of keys, and reading it again when it has changed.
+//! The file of keys: each caller by its key, or by the SPIFFE ID of its certificate.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc};
 
+use mtls::CallerId;
 use serde::Deserialize;
-use service_runtime::{CancellationToken, TaskTracker, read_config_file};
+use service_runtime::{CancellationToken, TaskTracker};
 use snp_evidence::UnixTime;
-use tokio::{sync::watch, time::sleep};
-use tracing::{error, info};
+use tokio::sync::watch;
 
-/// Between two looks at the file.
-const EVERY: Duration = Duration::from_secs(5);
+use super::watched::Watched;
 
 /// The keys of one version of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +18,7 @@ pub struct Keys(Vec<Key>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) name: String,
-    /// Of the whole key, as it is shown.
-    pub(super) sha256: [u8; 32],
+    pub(super) credential: Credential,
     /// Not valid from this second on; none where the file says `never`.
     expires: Option<UnixTime>,
     pub(super) models: Option<Arc<[String]>>,
@@ -32,6 +26,15 @@ pub(super) struct Key {
     pub(super) concurrent: Option<u32>,
     /// Most requests in a minute.
     pub(super) per_minute: Option<u32>,
+}
+
+/// What a caller shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// The SHA-256 of a whole key, as it is shown.
+    Key([u8; 32]),
+    /// A certificate that names this.
+    Certificate(CallerId),
 }
 
 impl Key {
@@ -52,7 +55,8 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Entry {
     name: String,
-    sha256: String,
+    sha256: Option<String>,
+    spiffe_id: Option<String>,
     expires: String,
     models: Vec<String>,
     concurrent: Option<u32>,
@@ -69,10 +73,12 @@ impl Keys {
         }
         let keys = file.key.into_iter().map(Entry::read).collect::<Result<Vec<_>, _>>()?;
         let twice = |(at, key): (usize, &Key)| {
-            keys.iter().take(at).any(|other| other.name == key.name || other.sha256 == key.sha256)
+            keys.iter().take(at).any(|other| other.name == key.name || other.credential == key.credential)
         };
         match keys.iter().enumerate().find(|one| twice(*one)) {
-            Some((_, key)) => Err(format!("key {:?} has the name or the digest of another", key.name)),
+            Some((_, key)) => {
+                Err(format!("key {:?} has the name, the digest or the SPIFFE ID of another", key.name))
+            }
             None => Ok(Self(keys)),
         }
     }
@@ -93,9 +99,8 @@ impl Entry {
         if !(1..=64).contains(&self.name.len()) || !self.name.bytes().all(plain) {
             return Err(problem("name has to be 1 to 64 of A-Z a-z 0-9 - _ ."));
         }
-        let mut sha256 = [0; 32];
-        hex::decode_to_slice(&self.sha256, &mut sha256)
-            .map_err(|_| problem("sha256 has to be 64 hexadecimal digits, of the whole key"))?;
+        let credential = credential(self.sha256.as_deref(), self.spiffe_id.as_deref());
+        let credential = credential.map_err(|what| problem(&what))?;
         let expires = match self.expires.as_str() {
             "never" => None,
             time => Some(UnixTime::parse_rfc3339(time).ok_or_else(|| {
@@ -109,7 +114,7 @@ impl Entry {
         }
         let all = self.models.iter().any(|model| model == "*");
         Ok(Key {
-            sha256,
+            credential,
             expires,
             models: (!all).then(|| self.models.into()),
             concurrent: self.concurrent,
@@ -119,58 +124,58 @@ impl Entry {
     }
 }
 
+fn credential(sha256: Option<&str>, spiffe_id: Option<&str>) -> Result<Credential, String> {
+    match (sha256, spiffe_id) {
+        (Some(digest), None) => {
+            let mut sha256 = [0; 32];
+            hex::decode_to_slice(digest, &mut sha256)
+                .map_err(|_| "sha256 has to be 64 hexadecimal digits, of the whole key".to_owned())?;
+            Ok(Credential::Key(sha256))
+        }
+        (None, Some(id)) => {
+            id.parse().map(Credential::Certificate).map_err(|error| format!("spiffe_id: {error}"))
+        }
+        (None, None) | (Some(_), Some(_)) => Err("needs either sha256 or spiffe_id".to_owned()),
+    }
+}
+
 /// Where the keys are, and what was last read there.
 #[derive(Debug, Clone)]
 pub struct KeyFile {
-    path: PathBuf,
-    bytes: Vec<u8>,
+    file: Watched,
     keys: Arc<Keys>,
+    trust_domain: Option<String>,
 }
 
 impl KeyFile {
-    /// Reads the file at `path`.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let bytes = read_config_file(path).map_err(|error| error.to_string())?;
-        let keys = Arc::new(Keys::parse(&bytes).map_err(|problem| format!("{}: {problem}", path.display()))?);
-        Ok(Self { path: path.to_owned(), bytes, keys })
+    /// Reads the file at `path`; its SPIFFE IDs have to be of the trust domain.
+    pub fn read(path: &Path, trust_domain: Option<&str>) -> Result<Self, String> {
+        let (file, keys) = Watched::read(path, |bytes| parse(bytes, trust_domain))?;
+        Ok(Self { file, keys, trust_domain: trust_domain.map(str::to_owned) })
     }
 
-    /// The keys, now and whenever the file changes. A file that cannot be used changes nothing, and is complained of once.
-    pub(crate) fn follow(
-        mut self,
-        stop: CancellationToken,
-        tracker: &TaskTracker,
-    ) -> watch::Receiver<Arc<Keys>> {
-        let (told, keys) = watch::channel(self.keys.clone());
+    /// The keys, now and whenever the file changes.
+    pub(crate) fn follow(self, stop: CancellationToken, tracker: &TaskTracker) -> watch::Receiver<Arc<Keys>> {
+        let (told, keys) = watch::channel(self.keys);
         tracker.spawn(async move {
-            let mut complained = false;
-            while stop.run_until_cancelled(sleep(EVERY)).await.is_some() {
-                match self.again() {
-                    Ok(Some(keys)) => {
-                        info!(keys = keys.0.len(), "the file of keys was read again");
-                        complained = false;
-                        told.send_replace(keys);
-                    }
-                    Err(problem) if !complained => {
-                        error!(%problem, "the file of keys cannot be used; the keys before stay valid");
-                        complained = true;
-                    }
-                    Ok(None) | Err(_) => {}
-                }
-            }
+            let again = |bytes: &[u8]| parse(bytes, self.trust_domain.as_deref());
+            let tell = |keys| drop(told.send_replace(keys));
+            self.file.follow(again, tell, stop).await;
         });
         keys
     }
+}
 
-    /// What has changed.
-    fn again(&mut self) -> Result<Option<Arc<Keys>>, String> {
-        let bytes = read_config_file(&self.path).map_err(|error| error.to_string())?;
-        if bytes == self.bytes {
-            return Ok(None);
+fn parse(bytes: &[u8], trust_domain: Option<&str>) -> Result<Arc<Keys>, String> {
+    let keys = Keys::parse(bytes)?;
+    for key in keys.iter() {
+        let Credential::Certificate(id) = &key.credential else { continue };
+        if trust_domain != Some(id.trust_domain()) {
+            let problem = "spiffe_id is of another trust domain than callers.trust_domain";
+            return Err(format!("key {:?}: {problem}", key.name));
         }
-        *self = Self::read(&self.path)?;
-        Ok(Some(self.keys.clone()))
     }
+    Ok(Arc::new(keys))
 }
 
 #[cfg(test)]
@@ -192,7 +197,8 @@ mod tests {
     fn a_key_has_a_name_a_digest_an_end_and_models() {
         let keys = parse(&entry("concurrent = 2\nper_minute = 60\n")).unwrap();
         let key = keys.named("a").unwrap();
-        assert_eq!((key.sha256, key.concurrent, key.per_minute), ([0xab; 32], Some(2), Some(60)));
+        assert_eq!(key.credential, Credential::Key([0xab; 32]));
+        assert_eq!((key.concurrent, key.per_minute), (Some(2), Some(60)));
         assert!(key.models.is_none() && key.is_valid_at(i64::MAX));
         let ends = entry("").replace("never", "2027-01-01T00:00:00Z").replace('*', "m");
         let keys = parse(&ends).unwrap();
@@ -200,6 +206,27 @@ mod tests {
         assert!(key.is_valid_at(1_798_761_599) && !key.is_valid_at(1_798_761_600));
         assert_eq!(key.models.as_deref(), Some(&["m".to_owned()][..]));
         assert_eq!(parse("").unwrap().iter().count(), 0, "nobody may ask");
+    }
+
+    #[test]
+    fn a_caller_by_certificate_is_of_the_trust_domain_that_is_asked_for() {
+        let by_id = |id: &str| {
+            entry("").replace(&format!("sha256 = \"{}\"", "ab".repeat(32)), &format!("spiffe_id = \"{id}\""))
+        };
+        let file = format!("version = 1\n{}", by_id("spiffe://hospital.example/ward"));
+        assert!(super::parse(file.as_bytes(), Some("hospital.example")).is_ok());
+        for other in [None, Some("example"), Some("bank.example")] {
+            assert!(super::parse(file.as_bytes(), other).unwrap_err().contains("another trust domain"));
+        }
+        assert!(parse(&by_id("ward")).unwrap_err().contains("spiffe_id: a caller's ID is"));
+        let both = entry("spiffe_id = \"spiffe://hospital.example/ward\"\n");
+        let neither = by_id("").replace("spiffe_id = \"\"", "");
+        for text in [both, neither] {
+            assert!(parse(&text).unwrap_err().contains("either sha256 or spiffe_id"));
+        }
+        let twice =
+            format!("{}{}", by_id("spiffe://d/a"), by_id("spiffe://d/a").replace("\"a\"\n", "\"b\"\n"));
+        assert!(parse(&twice).unwrap_err().contains("of another"));
     }
 
     #[test]
@@ -227,9 +254,9 @@ mod tests {
         let write = |text: &str| std::fs::write(file.path(), format!("version = 1\n{text}")).unwrap();
         write("");
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let mut keys = KeyFile::read(file.path()).unwrap().follow(stop.clone(), &tracker);
+        let mut keys = KeyFile::read(file.path(), None).unwrap().follow(stop.clone(), &tracker);
         write("nonsense");
-        sleep(EVERY * 3).await;
+        tokio::time::sleep(std::time::Duration::from_secs(15)).await;
         assert!(!keys.has_changed().unwrap());
         write(&entry(""));
         keys.changed().await.unwrap();

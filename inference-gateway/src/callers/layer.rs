@@ -16,6 +16,7 @@ use axum::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
+use mtls::CallerCertificate;
 use service_runtime::Clock;
 use tonic::{Status, metadata::MetadataMap};
 
@@ -56,7 +57,7 @@ pub(crate) async fn known(State(door): State<Door>, mut request: Request, next: 
     if path == "/" || begins(path, OPEN) {
         return next.run(request).await;
     }
-    let (caller, slot) = match door.admit(path, request.headers()).await {
+    let (caller, slot) = match door.admit(path, request.headers(), request.extensions().get()).await {
         Ok(admitted) => admitted,
         Err(status) => return refusal(path, request.headers(), status),
     };
@@ -66,8 +67,13 @@ pub(crate) async fn known(State(door): State<Door>, mut request: Request, next: 
 }
 
 impl Door {
-    async fn admit(&self, path: &str, headers: &HeaderMap) -> Result<(super::Caller, Option<Slot>), Status> {
-        let caller = self.callers.who(headers, &*self.clock, &self.salts)?;
+    async fn admit(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        certificate: Option<&CallerCertificate>,
+    ) -> Result<(super::Caller, Option<Slot>), Status> {
+        let caller = self.callers.who(headers, certificate, &*self.clock, &self.salts)?;
         if begins(path, LOOKUPS) {
             return Ok((caller, None));
         }

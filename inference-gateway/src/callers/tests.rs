@@ -17,7 +17,7 @@ fn who(callers: &Callers, headers: &[(&'static str, &str)]) -> Result<Caller, St
         map.append(*name, HeaderValue::from_str(value).unwrap());
     }
     let (clock, secret) = (ManualClock::new(1_798_761_600), salts().unwrap());
-    callers.who(&map, &clock, &secret).map_err(|status| {
+    callers.who(&map, None, &clock, &secret).map_err(|status| {
         assert_eq!(proto::reason_of(&status).as_deref(), Some("CREDENTIAL_REFUSED"));
         assert!(!status.message().contains(KEY));
         status.message().to_owned()

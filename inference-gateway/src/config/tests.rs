@@ -121,5 +121,45 @@ fn keys_are_there_exactly_where_they_count() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "version = 1\n").unwrap();
     let text = format!("keys = {:?}\n{with_keys}", file.path());
-    assert!(matches!(load(&text).1.unwrap().access, Access::ApiKeys(_)));
+    assert!(matches!(load(&text).1.unwrap().access, Access::Listed(_, None)));
+}
+
+#[test]
+fn callers_by_certificate_need_a_trust_domain_and_its_cas() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        format!("{path:?}")
+    };
+    let ca = file("ca.pem", &params.self_signed(&key).unwrap().pem());
+    let keys = file(
+        "keys.toml",
+        "version = 1\n[[key]]\nname = \"a\"\nspiffe_id = \"spiffe://hospital.example/a\"\nexpires = \"never\"\n\
+         models = [\"*\"]\n",
+    );
+    let with = |callers: &str| {
+        let text = GOOD.replace("\"anonymous\"", &format!("\"api-keys\"\nkeys = {keys}"));
+        load(&format!("{text}[callers]\n{callers}")).1
+    };
+    let good = format!("trust_domain = \"hospital.example\"\nca = {ca}\n");
+    assert!(matches!(with(&good).unwrap().access, Access::Listed(_, Some(_))));
+    let domain = |name: &str| good.replace("hospital.example", name);
+    for (callers, problem) in [
+        (String::new(), "spiffe_id is of another trust domain"),
+        (domain("bank.example"), "spiffe_id is of another trust domain"),
+        (domain("Hospital"), "callers.trust_domain: \"Hospital\" is no trust domain"),
+        (domain("a/b"), "is no trust domain"),
+        (domain("demo.cube.internal"), "is the trust domain of Cube's own services"),
+        (format!("ca = {ca}\n"), "callers: needs both trust_domain and ca"),
+        (good.replace("ca.pem", "keys.toml"), "keys.toml: holds no certificate"),
+    ] {
+        let found = with(&callers).unwrap_err().to_string();
+        assert!(found.contains(problem), "{problem} is not in: {found}");
+    }
+    let found = problems(&format!("{GOOD}[callers]\n{good}"));
+    assert!(found.contains("callers.ca would count for nothing"), "{found}");
 }

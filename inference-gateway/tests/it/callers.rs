@@ -1,6 +1,6 @@
 //! Who may ask: over every interface, and with what for which model.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use inference_gateway::{Callers, Keys};
@@ -205,4 +205,57 @@ async fn each_caller_has_a_salt_of_its_own_in_both_lanes() {
     InferenceServiceClient::new(grpc.channel.clone()).stream_chat(request).await.unwrap();
     let seen = world.fake.seen.lock().unwrap();
     assert_eq!(format!("\"{}\"", seen[0].cache_salt), salts[0]);
+}
+
+const WARD: &str = "spiffe://hospital.example/ns/ward/sa/notes";
+
+fn by_certificate() -> Keys {
+    let sha256 = hex::encode(digest(&SHA256, ALL.as_bytes()));
+    let text = format!(
+        "version = 1\n[[key]]\nname = \"all\"\nsha256 = \"{sha256}\"\nexpires = \"never\"\nmodels = [\"*\"]\n\
+         [[key]]\nname = \"ward\"\nspiffe_id = \"{WARD}\"\nexpires = \"never\"\nmodels = [\"smollm2\"]\n"
+    );
+    Keys::parse(text.as_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_is_as_good_as_a_key_and_a_bad_key_is_refused_all_the_same() {
+    let (_told, callers) = watch::channel(Arc::new(by_certificate()));
+    let world = World::for_callers(BackendKind::Openai, Callers::Keys(callers)).await;
+    let mut ward = Http::h1_of(&world, Some(WARD)).await;
+    world.fake.relay([head(RelayForm::Whole), piece("{}"), end()]);
+    assert_eq!(post(&mut ward, None, CHAT, &ask("")).await.status, 200);
+    let large = ask("").replace("smollm2", "org/large");
+    assert_eq!(post(&mut ward, None, CHAT, &large).await.code(), "MODEL_NOT_ALLOWED", "as the entry says");
+    let answer = post(&mut ward, Some("cube-another"), CHAT, &ask("")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (401, "CREDENTIAL_REFUSED"));
+    world.fake.relay([head(RelayForm::Whole), piece("{}"), end()]);
+    assert_eq!(post(&mut ward, Some(ALL), CHAT, &large).await.status, 200, "a key that is shown decides");
+
+    let grpc = Grpc::of(&world, Some(WARD)).await;
+    let models =
+        ModelServiceClient::new(grpc.channel.clone()).list_models(ListModelsRequest::default()).await;
+    assert_eq!(models.unwrap().into_inner().models.len(), 1);
+
+    let mut stranger = Http::h1_of(&world, Some("spiffe://hospital.example/ns/ward/sa/other")).await;
+    let answer = post(&mut stranger, None, CHAT, &ask("")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (401, "CREDENTIAL_REFUSED"));
+    assert_eq!(stranger.get("/.well-known/cube-attestation").await.status, 200);
+    let answer = post(&mut Http::h1(&world).await, None, CHAT, &ask("")).await;
+    assert_eq!(answer.status, 401, "nothing is shown");
+}
+
+#[tokio::test]
+async fn a_connection_does_not_outlive_its_callers_certificate() {
+    let (_told, callers) = watch::channel(Arc::new(by_certificate()));
+    let world = World::for_callers(BackendKind::Openai, Callers::Keys(callers)).await;
+    let ward = Grpc::of(&world, Some(WARD)).await;
+    let models = async || {
+        ModelServiceClient::new(ward.channel.clone()).list_models(ListModelsRequest::default()).await
+    };
+    assert!(models().await.is_ok());
+    world.advance(Duration::from_secs(6));
+    let refused = models().await.unwrap_err();
+    assert_eq!(reason(&refused), "CREDENTIAL_REFUSED");
+    assert!(refused.message().contains("has expired"));
 }

@@ -38,10 +38,14 @@ impl Drop for Grpc {
     }
 }
 
-async fn connect(world: &World, alpn: &[u8]) -> (TlsStream<TcpStream>, [u8; 32]) {
+/// `caller` is the SPIFFE ID in the client's certificate, if it shows one.
+async fn connect(world: &World, alpn: &[u8], caller: Option<&str>) -> (TlsStream<TcpStream>, [u8; 32]) {
     let mut roots = RootCertStore::empty();
     roots.add(world.certificate.clone()).unwrap();
-    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut config = match caller {
+        Some(id) => world.workloads.client(roots, id),
+        None => ClientConfig::builder().with_root_certificates(roots).with_no_client_auth(),
+    };
     config.alpn_protocols = vec![alpn.to_vec()];
     let stream = TcpStream::connect(world.address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
@@ -52,7 +56,11 @@ async fn connect(world: &World, alpn: &[u8]) -> (TlsStream<TcpStream>, [u8; 32])
 
 impl Grpc {
     pub(crate) async fn new(world: &World) -> Self {
-        let (stream, exporter) = connect(world, b"h2").await;
+        Self::of(world, None).await
+    }
+
+    pub(crate) async fn of(world: &World, caller: Option<&str>) -> Self {
+        let (stream, exporter) = connect(world, b"h2", caller).await;
         let builder = http2::Builder::new(TokioExecutor::new());
         let (sender, connection) = builder.handshake::<_, Body>(TokioIo::new(stream)).await.unwrap();
         let driver = tokio::spawn(async move { drop(connection.await) });
@@ -104,14 +112,18 @@ impl Answered {
 
 impl Http {
     pub(crate) async fn h1(world: &World) -> Self {
-        let (stream, exporter) = connect(world, b"http/1.1").await;
+        Self::h1_of(world, None).await
+    }
+
+    pub(crate) async fn h1_of(world: &World, caller: Option<&str>) -> Self {
+        let (stream, exporter) = connect(world, b"http/1.1", caller).await;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         let driver = tokio::spawn(async move { drop(connection.await) });
         Self { sender: Sender::H1(sender), exporter, driver }
     }
 
     pub(crate) async fn h2(world: &World) -> Self {
-        let (stream, exporter) = connect(world, b"h2").await;
+        let (stream, exporter) = connect(world, b"h2", None).await;
         let builder = http2::Builder::new(TokioExecutor::new());
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
         let driver = tokio::spawn(async move { drop(connection.await) });

@@ -21,4 +21,5 @@ mod reflection;
 mod relay;
 mod run;
 mod typed;
+mod workloads;
 mod world;

@@ -16,7 +16,7 @@ use aws_lc_rs::{
 };
 use health_gate::{Holder, HolderConfig};
 use inference_gateway::{Admission, AdmissionLimits, AnswerLimits, Callers, ChatMetrics, server};
-use mtls::{Role, ServiceKey};
+use mtls::{CallerTrust, Role, ServiceKey};
 use rustls_pki_types::CertificateDer;
 use service_runtime::{
     BackendKind, CancellationToken, Clock, Incoming, ManualClock, MeasuredConfig, Observer, Registry, Server,
@@ -28,7 +28,7 @@ use snp_simulator::{ChipSpec, Guest, Product, SecureProcessor, SimulatedRoot};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::fake::Fake;
+use crate::{fake::Fake, workloads::Workloads};
 
 const MEASUREMENT: [u8; 48] = [0xC0; 48];
 
@@ -73,6 +73,7 @@ pub(crate) struct World {
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) leaf_spki_sha256: [u8; 32],
     pub(crate) draining: CancellationToken,
+    pub(crate) workloads: Workloads,
     holder: Holder,
     deployment: Deployment,
 }
@@ -116,7 +117,8 @@ impl World {
             draining: draining.clone(),
             metrics: ChatMetrics::register(&mut Registry::default()),
         };
-        let (tls, certificate) = public_tls();
+        let workloads = Workloads::new(deployment.clock.clone());
+        let (tls, certificate) = public_tls(&workloads.trust);
         let leaf_spki_sha256 = tls.leaf_spki_sha256;
         let server = Server {
             router: server::router(gateway),
@@ -129,7 +131,12 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(server.serve(Incoming::Tcp(listener), draining.clone()));
-        Self { fake, address, certificate, leaf_spki_sha256, draining, holder, deployment }
+        Self { fake, address, certificate, leaf_spki_sha256, draining, workloads, holder, deployment }
+    }
+
+    /// Lets the deployment's clock go on.
+    pub(crate) fn advance(&self, step: Duration) {
+        self.deployment.clock.advance(step);
     }
 
     /// Ends the lease as a dead attestation-svc would: no more answers, and 15 s go by.
@@ -180,6 +187,7 @@ impl Deployment {
             policy: self.policy.clone(),
             roots: self.roots.clone(),
             listeners: Vec::new(),
+            callers: None,
             start_timeout: Duration::from_mins(1),
             drain: Duration::from_secs(30),
             clock: self.clock.clone(),
@@ -208,11 +216,11 @@ fn files(folder: &Path) -> ([u8; 32], std::path::PathBuf) {
     (sha256(measured.as_bytes()), folder.join("attestation.toml"))
 }
 
-fn public_tls() -> (ServerTls, CertificateDer<'static>) {
+fn public_tls(callers: &CallerTrust) -> (ServerTls, CertificateDer<'static>) {
     let key = ServiceKey::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap().der().clone();
-    (mtls::public_server_tls(&key, vec![certificate.clone()]).unwrap(), certificate)
+    (mtls::public_server_tls(&key, vec![certificate.clone()], Some(callers)).unwrap(), certificate)
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

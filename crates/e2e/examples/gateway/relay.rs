@@ -63,7 +63,7 @@ pub(crate) async fn run(backend: &str) -> Outcome<()> {
     let (backend, key) = (backend.parse()?, ServiceKey::generate()?);
     let (leaf, ca) = certificates(&key)?;
     // The gateway's own configuration, so that both spend the same on TLS.
-    let tls = TlsAcceptor::from(mtls::public_server_tls(&key, vec![leaf])?.config);
+    let tls = TlsAcceptor::from(mtls::public_server_tls(&key, vec![leaf], None)?.config);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     writeln!(io::stdout(), "{} {}", listener.local_addr()?, hex::encode(ca))?;
     tokio::select! {

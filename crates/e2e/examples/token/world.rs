@@ -85,6 +85,7 @@ async fn hold(stack: &Stack, role: Role) -> Outcome<Holder> {
         policy: Policy::parse(&std::fs::read(files.policy())?)?,
         roots: TrustRoots::simulated(&std::fs::read(files.root())?)?,
         listeners: vec![],
+        callers: None,
         start_timeout: PATIENCE,
         drain: Duration::ZERO,
         clock: Arc::new(SystemClock),

@@ -99,6 +99,7 @@ pub(crate) async fn hold(rig: &Rig, role: mtls::Role) -> Holder {
         policy: Policy::parse(&std::fs::read(files.policy()).unwrap()).unwrap(),
         roots: rig.roots(),
         listeners: vec![],
+        callers: None,
         start_timeout: PATIENCE,
         drain: PATIENCE,
         clock: Arc::new(SystemClock),

@@ -8,6 +8,7 @@
 
 mod adapter;
 mod admin;
+mod callers;
 mod canary;
 mod cancel;
 mod chain;

@@ -76,6 +76,7 @@ impl World {
             policy: self.policy(),
             roots: TrustRoots::simulated(machine().0.as_bytes()).unwrap(),
             listeners: if role == Role::Gateway { vec!["gateway/public".to_owned()] } else { vec![] },
+            callers: None,
             start_timeout: PATIENCE,
             drain: PATIENCE,
             clock: self.clock.clone(),

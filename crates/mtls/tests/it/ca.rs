@@ -33,8 +33,22 @@ impl TestCa {
         vec![self.0.der().clone()]
     }
 
+    /// As the files of a configuration have it.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     /// An SVID for a new key with these URIs, valid for an hour around [`NOW`].
     pub(crate) fn svid(&self, ids: &[SpiffeId]) -> Svid {
+        self.leaf(&ids.iter().map(ToString::to_string).collect::<Vec<_>>(), |_| {})
+    }
+
+    /// The same for any URIs, and otherwise as `change` has it.
+    pub(crate) fn leaf<S: AsRef<str>>(
+        &self,
+        uris: &[S],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Svid {
         let key = ServiceKey::generate().unwrap();
         let request = CertificateRequest::verify(&key.csr_der().unwrap()).unwrap();
         let mut params = CertificateParams::default();
@@ -43,7 +57,8 @@ impl TestCa {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.subject_alt_names =
-            ids.iter().map(|id| SanType::URI(id.to_string().try_into().unwrap())).collect();
+            uris.iter().map(|uri| SanType::URI(uri.as_ref().try_into().unwrap())).collect();
+        change(&mut params);
         let leaf = params.signed_by(request.key(), &self.0).unwrap();
         Svid { key, chain: vec![leaf.der().clone()] }
     }

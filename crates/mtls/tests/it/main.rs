@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 mod ca;
+mod callers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +74,7 @@ fn foreign_client(svid: Svid) -> Arc<ClientConfig> {
 
 /// A server that does not look at the client, so that only our client's judgement is seen.
 fn foreign_server(svid: &Svid) -> ServerTls {
-    mtls::public_server_tls(&svid.key, svid.chain.clone()).unwrap()
+    mtls::public_server_tls(&svid.key, svid.chain.clone(), None).unwrap()
 }
 
 #[tokio::test]
@@ -221,7 +222,7 @@ fn a_connection_tells_its_peer() {
 async fn a_public_listener_speaks_both_protocols_and_asks_for_no_certificate() {
     let ca = TestCa::new();
     let Svid { key, chain } = ca.svid(&[]);
-    let server = mtls::public_server_tls(&key, chain).unwrap();
+    let server = mtls::public_server_tls(&key, chain, None).unwrap();
     assert_eq!(server.leaf_spki_sha256, key.spki_sha256());
     let bare = Svid { key: ServiceKey::generate().unwrap(), chain: vec![] };
     for protocol in [&b"h2"[..], b"http/1.1"] {
