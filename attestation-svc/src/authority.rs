@@ -19,6 +19,7 @@ use crate::error::BootError;
 use crate::judge::Judge;
 use crate::keys::Keys;
 use crate::manifest::{Manifests, Published, hash};
+use crate::mesh::Workloads;
 use crate::metrics::Metrics;
 use crate::mint::{Mint, MintError};
 use crate::prover::{Committed, Lane, ProverError};
@@ -43,6 +44,8 @@ pub(crate) struct Authority {
     pub(crate) vouching: Vouching,
     pub(crate) judge: Judge,
     pub(crate) claims: Vec<u8>,
+    /// Of others, behind a proxy in this CVM.
+    pub(crate) workloads: Workloads,
     own: OwnIdentity,
 }
 
@@ -107,6 +110,7 @@ impl Authority {
             vouching,
             judge,
             claims,
+            workloads: Workloads::new(config.measured.mesh.as_ref())?,
             own,
         })
     }

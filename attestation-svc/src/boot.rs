@@ -93,6 +93,7 @@ async fn judged(
 fn check_uids(config: &Config) -> Result<(), BootError> {
     let mut uids: Vec<u32> = config.measured.identities.values().map(|identity| identity.uid).collect();
     uids.extend([config.measured.backend.uid, geteuid().as_raw()]);
+    uids.extend(config.measured.mesh.as_ref().map(|mesh| mesh.uid));
     uids.sort_unstable();
     match uids.windows(2).find_map(|pair| pair.first().filter(|uid| pair.last() == Some(uid))) {
         Some(uid) => Err(BootError::SharedUid(*uid)),

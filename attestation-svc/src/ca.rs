@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::AsDer;
@@ -20,9 +21,14 @@ use crate::manifest::Listed;
 
 /// Seconds that a service's or listener's certificate lives. Holders renew at half of it.
 pub(crate) const LEAF_LIFE: i64 = 3600;
+/// The same of a workload's: proxies keep the last one that they were handed, whatever has become of this machine.
+pub(crate) const WORKLOAD_LIFE: i64 = 600;
 /// Seconds that the CA certificate lives. Its key ends with the process, which is its real bound;
 /// the date only has to outlast that.
 const CA_LIFE: i64 = 366 * 24 * 3600;
+/// What SVIDs are for.
+const BOTH: [ExtendedKeyUsagePurpose; 2] =
+    [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
 /// Seconds that a leaf is dated back, for relying parties whose clock is behind.
 const BACKDATE: i64 = 300;
 /// Seconds that the CA certificate is dated back. It cannot be made anew before the next start, so
@@ -84,8 +90,34 @@ impl Ca {
         now: i64,
     ) -> Result<CertificateDer<'static>, CaError> {
         let uri = self.identity(role).to_string().try_into()?;
-        let usages = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(role.as_str(), vec![SanType::URI(uri)], &usages, request, now)
+        self.issue(
+            role.as_str(),
+            vec![SanType::URI(uri)],
+            &BOTH,
+            request.key(),
+            now..now.saturating_add(LEAF_LIFE),
+        )
+    }
+
+    /// The SPIFFE ID of a workload of others in this instance; no service of Cube's has this form.
+    pub(crate) fn workload(&self, name: &str) -> String {
+        format!("{}workload/{name}", self.prefix())
+    }
+
+    /// What the SPIFFE ID of everybody in this instance begins with.
+    pub(crate) fn prefix(&self) -> String {
+        format!("spiffe://{}/cvm/{}/", self.own.trust_domain(), self.own.instance())
+    }
+
+    /// A short-lived SVID for the workload `name`.
+    pub(crate) fn issue_workload(
+        &self,
+        name: &str,
+        key: &rcgen::KeyPair,
+        now: i64,
+    ) -> Result<CertificateDer<'static>, CaError> {
+        let uri = SanType::URI(self.workload(name).try_into()?);
+        self.issue(name, vec![uri], &BOTH, key, now..now.saturating_add(WORKLOAD_LIFE))
     }
 
     /// A server certificate for a public listener, for DNS names and IP addresses.
@@ -101,7 +133,8 @@ impl Ca {
             Err(_) => Ok(SanType::DnsName(name.as_str().try_into()?)),
         };
         let names = names.iter().map(name).collect::<Result<_, CaError>>()?;
-        self.issue(listener, names, &[ExtendedKeyUsagePurpose::ServerAuth], request, now)
+        let life = now..now.saturating_add(LEAF_LIFE);
+        self.issue(listener, names, &[ExtendedKeyUsagePurpose::ServerAuth], request.key(), life)
     }
 
     fn issue(
@@ -109,17 +142,17 @@ impl Ca {
         common_name: &str,
         names: Vec<SanType>,
         usages: &[ExtendedKeyUsagePurpose],
-        request: &CertificateRequest,
-        now: i64,
+        key: &impl PublicKeyData,
+        life: Range<i64>,
     ) -> Result<CertificateDer<'static>, CaError> {
-        let mut params = params(common_name, now, BACKDATE, LEAF_LIFE)?;
+        let mut params = params(common_name, life.start, BACKDATE, life.end.saturating_sub(life.start))?;
         // Says "not a CA" and, with it, carries a subject key identifier.
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = usages.to_vec();
         params.subject_alt_names = names;
-        Ok(params.signed_by(request.key(), &self.issuer)?.der().clone())
+        Ok(params.signed_by(key, &self.issuer)?.der().clone())
     }
 }
 

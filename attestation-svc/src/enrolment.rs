@@ -182,8 +182,14 @@ impl Session {
     }
 
     /// Makes this connection the holder, unless the identity was revoked meanwhile.
-    pub(crate) fn enrol(&self, holder: Holder, at: Duration, svid_serial: String) -> Result<(), Status> {
-        holder.place.enrolled(Enrolled { at, pid: self.pid(), svid_serial })?;
+    pub(crate) fn enrol(
+        &self,
+        holder: Holder,
+        at: Duration,
+        svid_serial: String,
+        spki_sha256: [u8; 32],
+    ) -> Result<(), Status> {
+        holder.place.enrolled(Enrolled { at, pid: self.pid(), svid_serial, spki_sha256 })?;
         // A connection enrols once: after a revocation only a new one helps.
         self.holder.set(holder).map_err(|_| self.identity.refusal(Refused::Lost))
     }

@@ -4,7 +4,7 @@
 //! Flow: `run.rs` (the service's life) → `boot.rs` (evidence → collateral → policy → CA, token key, manifest) →
 //! `server.rs` (the layer stack of each listener) → `rpc/` (one file per service).
 //!
-//! - `run_dir.rs`: one unix socket per identity, and the administrator's.
+//! - `run_dir.rs`: one unix socket per identity, the mesh's, and the administrator's.
 //! - `judge.rs`: what attestation-svc makes of its own machine. `standing.rs`: what those verdicts come to, as a pure state
 //!   machine. `reattest.rs`, `clock_watch.rs`: when it is judged anew, and what closes.
 //! - `enrolment.rs`: the single holder of an identity. `roster.rs`: who holds what and which tokens
@@ -13,6 +13,7 @@
 //!   machine. `jwks.rs`: the token keys for meshes.
 //! - `ca.rs`: certificates. `mint.rs`: health tokens; no other code mints. `manifest.rs`: the list of
 //!   keys that reports vouch for. `device.rs`, `prover.rs`: the one way to the secure processor.
+//! - `mesh.rs`: workloads of others behind a proxy in this CVM.
 //! - crate `collateral`: AMD's certificates for each report, and the revocation list, kept fresh.
 //! - `audit.rs`: what goes into the audit log, and what is only counted there.
 //! - `refusals.rs`: what the log says of refused evidence calls.
@@ -37,6 +38,7 @@ mod judge;
 mod jwks;
 mod keys;
 mod manifest;
+mod mesh;
 mod metrics;
 mod mint;
 mod prover;

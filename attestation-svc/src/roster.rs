@@ -52,6 +52,8 @@ pub(crate) struct Enrolled {
     pub(crate) at: Duration,
     pub(crate) pid: Option<i32>,
     pub(crate) svid_serial: String,
+    /// SHA-256 of the SubjectPublicKeyInfo of its key, which it keeps for its life.
+    pub(crate) spki_sha256: [u8; 32],
 }
 
 /// What every holder has to know.
@@ -146,6 +148,16 @@ impl Roster {
             standing.oldest = Some(round);
         }
         Ok(self.epochs())
+    }
+
+    /// Who has this key and gave a sign of life since `since`.
+    pub(crate) fn alive(&self, spki_sha256: &[u8; 32], since: Duration) -> Option<Role> {
+        let lives = |standing: &Standing| {
+            standing.holder().is_some_and(|(holder, heartbeat)| {
+                holder.spki_sha256 == *spki_sha256 && heartbeat.is_some_and(|heartbeat| heartbeat >= since)
+            })
+        };
+        self.identities.iter().find(|(_, standing)| lives(standing)).map(|(role, _)| *role)
     }
 
     /// A token was granted.

@@ -1,9 +1,11 @@
 //! The services, one file each; and what their refusals have in common.
 
 pub(crate) mod admin;
+pub(crate) mod authz;
 pub(crate) mod evidence;
 pub(crate) mod health;
 pub(crate) mod identity;
+pub(crate) mod secrets;
 
 use std::sync::Arc;
 

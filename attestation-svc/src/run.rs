@@ -79,7 +79,8 @@ where
     };
     let authority = Arc::new(authority);
     metrics.of(&authority);
-    let sockets = run_dir::open(&config.run_dir, &authority.identities);
+    let mesh = config.measured.mesh.as_ref().map(|mesh| mesh.uid);
+    let sockets = run_dir::open(&config.run_dir, &authority.identities, mesh);
     let sockets = sockets.map_err(|error| refused(&error.into()))?;
     let listener = bound(bind, config.listen).await?;
 

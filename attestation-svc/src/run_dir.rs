@@ -1,4 +1,4 @@
-//! The run directory: one unix socket per identity, and the administrator's. They disappear with
+//! The run directory: one unix socket per identity, the mesh's, and the administrator's. They disappear with
 //! this process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -18,6 +18,8 @@ use crate::error::SocketError;
 pub(crate) struct Sockets {
     pub(crate) enrolment: Vec<(Identity, Socket)>,
     pub(crate) admin: Socket,
+    /// Where a proxy is, and its user.
+    pub(crate) mesh: Option<(u32, Socket)>,
     /// Held as long as this process serves: whoever holds it may remove stale sockets.
     pub(crate) lock: File,
 }
@@ -41,8 +43,12 @@ impl Drop for SocketFile {
     }
 }
 
-/// Makes a socket for each of `identities`, and the administrator's.
-pub(crate) fn open(folder: &Path, identities: &[Identity]) -> Result<Sockets, SocketError> {
+/// Makes a socket for each of `identities`, for the mesh's user, and the administrator's.
+pub(crate) fn open(
+    folder: &Path,
+    identities: &[Identity],
+    mesh: Option<u32>,
+) -> Result<Sockets, SocketError> {
     check_folder(folder)?;
     let lock = lock(&folder.join("attestation-svc.lock"))?;
     // First, so that whoever can enrol can be revoked.
@@ -52,7 +58,8 @@ pub(crate) fn open(folder: &Path, identities: &[Identity]) -> Result<Sockets, So
         Ok((identity.clone(), bind(&path, identity.of.uid)?))
     });
     let enrolment = enrolment.collect::<Result<_, SocketError>>()?;
-    Ok(Sockets { enrolment, admin, lock })
+    let mesh = mesh.map(|uid| Ok((uid, bind(&folder.join("mesh.sock"), uid)?)));
+    Ok(Sockets { enrolment, admin, mesh: mesh.transpose()?, lock })
 }
 
 /// Whoever may write here could put a socket of his own in place of ours.

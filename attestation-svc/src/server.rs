@@ -1,6 +1,7 @@
 //! The layer stack of each listener, outermost first.
 //!
 //! Enrolment socket: guard (uid of the process at the other end) → IdentityService, HealthService.
+//! Mesh's socket: guard (uid of the proxy) → Envoy's external authorization and secret discovery.
 //! Administrator's socket: guard (root or our own user) → AdminService. Mutual TLS: certificate of this
 //! instance (in the handshake) → guard (its role) → EvidenceService. Each also answers grpc.health.v1 and
 //! reflection. There is no gate: this service grants the leases.
@@ -16,6 +17,10 @@ use proto::attestation::v1::admin_service_server::{AdminServiceServer, SERVICE_N
 use proto::attestation::v1::evidence_service_server::{EvidenceServiceServer, SERVICE_NAME as EVIDENCE};
 use proto::attestation::v1::health_service_server::{HealthServiceServer, SERVICE_NAME as HEALTH};
 use proto::attestation::v1::identity_service_server::{IdentityServiceServer, SERVICE_NAME as IDENTITY};
+use proto::envoy::auth::authorization_server::{AuthorizationServer, SERVICE_NAME as AUTHORIZATION};
+use proto::envoy::secret::secret_discovery_service_server::{
+    SERVICE_NAME as SECRETS, SecretDiscoveryServiceServer,
+};
 use service_runtime::{
     CancellationToken, Condition, Connection, ConnectionLimits, Incoming, Observer, Ops, Routes, Server,
     TaskTracker, TraceContext, no_scope,
@@ -29,13 +34,17 @@ use crate::enrolment::{Identity, Session};
 use crate::jwks;
 use crate::refusals::Refusals;
 use crate::rpc::admin::Administration;
+use crate::rpc::authz::Gates;
 use crate::rpc::evidence::EvidenceRequests;
 use crate::rpc::health::Leases;
 use crate::rpc::identity::Identities;
+use crate::rpc::secrets::Secrets;
 use crate::run_dir::{Socket, Sockets};
 
 /// Bytes of a request; ours have under 2,000.
 const MAX_REQUEST: usize = 16 * 1024;
+/// The same of what a proxy tells of a request: headers and a certificate.
+const MAX_CHECK: usize = 256 * 1024;
 /// The same of 512 challenges.
 const MAX_CHALLENGES: usize = 128 * 1024;
 /// The connection is the holder, so it lives as long as the holder does.
@@ -53,10 +62,13 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
 ) {
     let servers = TaskTracker::new();
-    let Sockets { enrolment: sockets, admin: socket, lock } = sockets;
+    let Sockets { enrolment: sockets, admin: socket, mesh: proxy, lock } = sockets;
     for (identity, socket) in sockets {
         let server = enrolment(&authority, identity, limits.drain, &shutdown);
         servers.spawn(serve_on(socket, server, &shutdown));
+    }
+    if let Some((uid, socket)) = proxy {
+        servers.spawn(serve_on(socket, mesh(&authority, uid, limits.drain, &shutdown), &shutdown));
     }
     servers.spawn(serve_on(socket, admin(&authority, limits.drain, &shutdown), &shutdown));
     servers.spawn(evidence(&authority, limits, &shutdown).serve(Incoming::Tcp(listener), shutdown));
@@ -147,6 +159,29 @@ fn admin(authority: &Arc<Authority>, drain: Duration, shutdown: &CancellationTok
     }
 }
 
+fn mesh(authority: &Arc<Authority>, uid: u32, drain: Duration, shutdown: &CancellationToken) -> Server {
+    let gates = AuthorizationServer::new(Gates { authority: Arc::clone(authority) });
+    let secrets = Secrets { authority: Arc::clone(authority), shutdown: shutdown.clone() };
+    let secrets = SecretDiscoveryServiceServer::new(secrets).max_decoding_message_size(MAX_REQUEST);
+    let (router, _) = Surface::new(Callers::Process { uid, caller: Caller::Proxy })
+        .serve(gates.max_decoding_message_size(MAX_CHECK))
+        .serve(secrets)
+        .finish(vouching(authority, shutdown));
+    Server {
+        router,
+        tls: None,
+        scope: no_scope(),
+        limits: ConnectionLimits {
+            age: FOREVER,
+            connections: SOCKET_CONNECTIONS,
+            drain,
+            ..ConnectionLimits::default()
+        },
+        recycle: watch::channel(0).1,
+        observer: observer("mesh", authority),
+    }
+}
+
 fn evidence(authority: &Arc<Authority>, limits: ConnectionLimits, shutdown: &CancellationToken) -> Server {
     let refusals = Arc::new(Refusals::new(Arc::clone(&authority.clock)));
     let batches = Batches::start(Arc::clone(authority));
@@ -166,7 +201,8 @@ fn evidence(authority: &Arc<Authority>, limits: ConnectionLimits, shutdown: &Can
 }
 
 fn observer(listener: &'static str, authority: &Authority) -> Observer {
-    let services = [&[ADMIN, IDENTITY, HEALTH, EVIDENCE], EVERYWHERE.as_slice()].concat();
+    let services =
+        [&[ADMIN, IDENTITY, HEALTH, EVIDENCE, AUTHORIZATION, SECRETS], EVERYWHERE.as_slice()].concat();
     let requests = authority.metrics.requests.clone();
     Observer::new(listener, TraceContext::Joined, Routes::new(&[], &services), requests)
 }

@@ -47,6 +47,9 @@ told! {
         /// A process of the uid that the measured configuration states for an identity, on that identity's
         /// enrolment socket.
         Enrolling,
+        /// A mesh's proxy inside this CVM: a process of the uid that the measured configuration states for it, on
+        /// `mesh.sock`.
+        Proxy,
         /// A process of the administrator, on `admin.sock`.
         Administrator,
     }
@@ -96,6 +99,7 @@ impl fmt::Display for Caller {
             Self::Service => "a service of this CVM",
             Self::Gateway => "the gateway of this CVM",
             Self::Enrolling => "the identity's own process",
+            Self::Proxy => "the mesh's proxy in this CVM",
             Self::Administrator => "an administrator",
         })
     }
@@ -116,9 +120,11 @@ pub fn method(path: &str) -> Option<&'static Method> {
 const PUBLIC: &[Caller] = &[Caller::Public];
 const GATEWAY: &[Caller] = &[Caller::Gateway];
 const ENROLLING: &[Caller] = &[Caller::Enrolling];
+const PROXY: &[Caller] = &[Caller::Proxy];
 const ADMINISTRATOR: &[Caller] = &[Caller::Administrator];
 /// Each on the listener that knows them.
-const EVERYBODY: &[Caller] = &[Caller::Public, Caller::Service, Caller::Enrolling, Caller::Administrator];
+const EVERYBODY: &[Caller] =
+    &[Caller::Public, Caller::Service, Caller::Enrolling, Caller::Proxy, Caller::Administrator];
 
 /// Every method of every service.
 #[rustfmt::skip]
@@ -152,6 +158,10 @@ pub const METHODS: &[Method] = &[
     entry("/cube.attestation.v1.IdentityService/Enroll", ENROLLING, Rate::Enrolment, Requires::Nothing),
     entry("/cube.attestation.v1.IdentityService/WatchBundle", ENROLLING, Rate::Standing, Requires::Nothing),
     entry("/cube.attestation.v1.HealthService/Lease", ENROLLING, Rate::Standing, Requires::Nothing),
+
+    // attestation-svc, mesh.sock.
+    entry("/envoy.service.auth.v3.Authorization/Check", PROXY, Rate::Lookup, Requires::Nothing),
+    entry("/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets", PROXY, Rate::Standing, Requires::Nothing),
 
     // attestation-svc, admin.sock.
     entry("/cube.attestation.v1.AdminService/GetState", ADMINISTRATOR, Rate::Lookup, Requires::Nothing),

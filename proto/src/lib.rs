@@ -42,6 +42,14 @@ mod generated {
             include!("generated/cube.attestation.v1.rs");
         }
     }
+    pub mod envoy {
+        pub mod auth {
+            include!("generated/envoy.service.auth.v3.rs");
+        }
+        pub mod secret {
+            include!("generated/envoy.service.secret.v3.rs");
+        }
+    }
 }
 
-pub use generated::{attestation, backend, inference};
+pub use generated::{attestation, backend, envoy, inference};

@@ -10,7 +10,7 @@ fn roster() -> Roster {
 }
 
 fn holder() -> Enrolled {
-    Enrolled { at: NOW, pid: Some(1), svid_serial: "01".to_owned() }
+    Enrolled { at: NOW, pid: Some(1), svid_serial: "01".to_owned(), spki_sha256: [1; 32] }
 }
 
 #[test]

@@ -157,7 +157,8 @@ impl World {
             self.link(role).given = Some(given);
         } else if !link.enrolled {
             self.link(role).enrolled = true;
-            let holder = Enrolled { at: self.now, pid: None, svid_serial: String::new() };
+            let holder =
+                Enrolled { at: self.now, pid: None, svid_serial: String::new(), spki_sha256: [0; 32] };
             self.roster.enrolled(role, link.ticket, holder).unwrap();
         } else if self.roster.told_to_renew(role, link.ticket) {
             self.take(Step::Hangup(role));

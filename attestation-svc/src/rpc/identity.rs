@@ -101,7 +101,7 @@ impl Identities {
         authority.audit.enrolled(role, recorded).await?;
         authority.vouching.check()?;
         let holder = Holder { id: id.clone(), confirmation, attested, place };
-        session.enrol(holder, authority.clock.boot(), serial)?;
+        session.enrol(holder, authority.clock.boot(), serial, key.spki_sha256())?;
         info!(target: "audit", identity = %id, manifest = manifest.manifest.version, "enrolled");
         Ok(EnrollResponse {
             svid: der(&svid),

@@ -13,6 +13,7 @@ mod evidence;
 #[path = "../../../crates/collateral/src/tests/fake_kds.rs"]
 mod fake_kds;
 mod lease;
+mod mesh;
 mod no_tee;
 mod peer;
 mod reattest;

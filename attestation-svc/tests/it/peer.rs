@@ -37,7 +37,7 @@ use crate::world::{Service, World};
 
 pub(crate) const NONCE: [u8; 32] = [0x11; 32];
 
-type Channel = BoxCloneService<Request<Body>, Response<Incoming>, hyper::Error>;
+pub(crate) type Channel = BoxCloneService<Request<Body>, Response<Incoming>, hyper::Error>;
 
 /// One HTTP/2 connection; dropping it closes the connection.
 pub(crate) struct Link {
@@ -68,6 +68,10 @@ impl Link {
         let driver = tokio::spawn(async move { drop(connection.await) });
         let send = tower::service_fn(move |request| sender.clone().send_request(request));
         Self { channel: BoxCloneService::new(send), driver }
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     pub(crate) fn identities(&self) -> IdentityServiceClient<Channel> {

@@ -61,9 +61,15 @@ impl AttestedChannel {
         &self.verified
     }
 
-    /// The CVM's own CA: the certificate shown on this connection whose key the verified manifest lists as one.
+    /// The CVM's own CA: the first of [`Self::ca_certificates`].
     pub fn ca_certificate(&self) -> Option<&CertificateDer<'static>> {
-        self.connection.chain.iter().find(|certificate| {
+        self.ca_certificates().next()
+    }
+
+    /// The certificates shown on this connection whose keys the verified manifest lists as CAs: one, or two while the CA is
+    /// being replaced.
+    pub fn ca_certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.connection.chain.iter().filter(|certificate| {
             let listed = |spki| self.verified.manifest().ca_keys().any(|key| key.sha256.0 == spki);
             tls::spki_sha256(certificate).is_ok_and(listed)
         })

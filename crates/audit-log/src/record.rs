@@ -129,7 +129,7 @@ pub enum Event {
     },
     /// A process became the holder of an identity.
     Enrolled {
-        /// `gateway` or `adapter`.
+        /// `gateway` or `adapter`; or `workload/` and its name, where a mesh's proxy was handed its certificate.
         identity: String,
         /// Its process id, where the kernel says it.
         pid: Option<i32>,

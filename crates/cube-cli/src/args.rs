@@ -7,6 +7,7 @@ pub(crate) mod measure;
 pub(crate) mod policy;
 pub(crate) mod proxy;
 pub(crate) mod token;
+pub(crate) mod trust_sync;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Proxy(proxy::ProxyArgs),
     /// Check a gateway, then print the CA certificate that its evidence vouches for.
     Trust(TrustArgs),
+    /// Check many gateways, and write the CAs of those that pass as a mesh wants them.
+    TrustSync(trust_sync::TrustSyncArgs),
     /// Inside the CVM: see what attestation-svc vouches for; revoke, reinstate, rotate.
     Admin(admin::AdminArgs),
     /// Check attestation-svc's audit log.
@@ -179,7 +182,7 @@ pub(crate) struct GatewayArgs {
     pub(crate) server: ServerArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
     /// Also demand a certificate for the host's name from one of these CAs (PEM).
     #[arg(long, value_name = "FILE")]
@@ -198,7 +201,7 @@ impl ServerArgs {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct RootArgs {
     /// Accept simulated hardware under this root, and no AMD hardware. Proves nothing.
     #[arg(long, value_name = "ROOT.pem")]

@@ -25,6 +25,7 @@ mod report;
 mod table;
 mod token;
 mod trust;
+mod trust_sync;
 mod verdict;
 mod verify;
 mod yardstick;
@@ -64,6 +65,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             Command::Chat(args) => Box::pin(chat::run(args)).await,
             Command::Proxy(args) => Box::pin(proxy::run(args)).await,
             Command::Trust(args) => Box::pin(trust::run(args)).await,
+            Command::TrustSync(args) => Box::pin(trust_sync::run(args)).await,
             Command::Admin(args) => Box::pin(admin::run(args)).await,
             Command::Audit(args) => audit::run(&args),
             Command::Key(args) => key::run(&args),

@@ -27,6 +27,8 @@ pub struct Options {
     pub attestation: SocketAddr,
     /// mTLS address of the adapter.
     pub adapter: SocketAddr,
+    /// Workloads that a mesh's proxy of our own user is handed certificates for; no proxy without.
+    pub mesh: Vec<String>,
     /// `log.level` of all three; without `info` of their own, nobody learns that they serve.
     pub log: &'static str,
 }
@@ -40,6 +42,7 @@ impl Options {
             gateway: (ip, 8443).into(),
             attestation: (ip, 8444).into(),
             adapter: (ip, 8445).into(),
+            mesh: Vec::new(),
             log: "info",
         }
     }
@@ -124,11 +127,17 @@ fn measured_text(options: &Options, policy: &[u8; 32]) -> String {
     let policy = hex::encode(policy);
     let backend_uid = backend_uid(&options.backend).unwrap_or(uid.as_raw());
     let (kind, address, ip) = (&options.backend_kind, &options.backend, options.gateway.ip());
+    let workloads = &options.mesh;
+    let mesh = if workloads.is_empty() {
+        String::new()
+    } else {
+        format!("\n[mesh]\nuid = {uid}\nworkloads = {workloads:?}\n")
+    };
     format!(
         "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{policy}\"\n\n\
          [identity.gateway]\nuid = {uid}\n\n[identity.adapter]\nuid = {uid}\n\n\
          [backend]\nkind = \"{kind}\"\naddress = \"{address}\"\nuid = {backend_uid}\n\n\
-         [public]\nnames = [\"localhost\", \"{ip}\"]\n"
+         [public]\nnames = [\"localhost\", \"{ip}\"]\n{mesh}"
     )
 }
 

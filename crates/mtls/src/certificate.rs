@@ -1,5 +1,6 @@
 //! Certificates and requests for them, as far as services read either.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use rcgen::{CertificateSigningRequestParams, PublicKeyData};
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use x509_parser::certification_request::X509CertificationRequest;
@@ -17,6 +18,13 @@ pub fn spki_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, KeyError> {
 pub fn serial_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, KeyError> {
     let parsed = parsed(certificate).ok_or(KeyError::Certificate)?;
     Ok(parsed.raw_serial().to_vec())
+}
+
+/// A certificate as RFC 7468 has it.
+pub fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<_> = text.as_bytes().chunks(LINE).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 /// One X.509 certificate, and nothing behind it.
@@ -97,6 +105,8 @@ impl From<rcgen::Error> for CsrError {
     }
 }
 
+/// Characters of a line of PEM, RFC 7468 section 2.
+const LINE: usize = 64;
 /// Bytes of an uncompressed P-256 point.
 const P256_POINT: usize = 65;
 /// Bytes of a certificate request that are looked at; ours have under 300.

@@ -21,7 +21,7 @@ mod tls;
 mod verifier;
 
 pub use caller::{CallerCas, CallerCertificate, CallerError, CallerId, CallerTrust};
-pub use certificate::{CertificateRequest, CsrError, serial_of, spki_of};
+pub use certificate::{CertificateRequest, CsrError, pem, serial_of, spki_of};
 pub use identity::{IdentityError, Role, SpiffeId};
 pub use key::{KeyError, ServiceKey};
 pub use material::{Material, MaterialError, Svid};

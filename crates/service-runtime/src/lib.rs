@@ -28,7 +28,7 @@ pub use config::{
 };
 pub use connection::{Connection, EXPORTER_LABEL, ServerTls, TlsFacts, UnixPeer};
 pub use exit::Exit;
-pub use measured::{Backend, BackendAddress, BackendKind, Identity, MeasuredConfig};
+pub use measured::{Backend, BackendAddress, BackendKind, Identity, MeasuredConfig, Mesh};
 pub use metrics::{Buckets, Counter, Gauge, Held, Histogram, Metric, MetricFact, Registry};
 pub use observer::{Observer, RequestMetrics, Routes, TraceContext, refused_for};
 pub use ops::{Condition, JWKS, Ops, OpsError};

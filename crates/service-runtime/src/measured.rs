@@ -38,6 +38,8 @@ pub struct MeasuredConfig {
     pub backend: Backend,
     /// DNS names and IP addresses of the public listener's certificate.
     pub public_names: Vec<String>,
+    /// A proxy of a service mesh inside this CVM, where there is one.
+    pub mesh: Option<Mesh>,
     keys: Vec<Key>,
     sha256: [u8; 32],
 }
@@ -60,6 +62,15 @@ pub struct Backend {
     pub address: BackendAddress,
     /// The user it runs as; a listener of another user is sent nothing.
     pub uid: u32,
+}
+
+/// A proxy inside this CVM, and the workloads behind it.
+#[derive(Debug, Clone)]
+pub struct Mesh {
+    /// The user it runs as.
+    pub uid: u32,
+    /// The workloads that it is handed certificates for.
+    pub workloads: Vec<String>,
 }
 
 /// Protocol of the model server.
@@ -192,6 +203,7 @@ impl MeasuredConfig {
             "DNS names and IP addresses",
             public_name,
         );
+        let mesh = mesh(settings);
         Some(Self {
             trust_domain: trust_domain?,
             tenant: tenant?,
@@ -199,6 +211,7 @@ impl MeasuredConfig {
             identities: identities.into_iter().collect::<Option<_>>()?,
             backend: Backend { kind: kind?, address: address?, uid: backend_uid? },
             public_names: public_names?,
+            mesh,
             keys: Vec::new(),
             sha256,
         })
@@ -213,6 +226,35 @@ impl MeasuredConfig {
     pub(crate) fn keys(&self) -> &[Key] {
         &self.keys
     }
+}
+
+fn mesh(settings: &mut Settings) -> Option<Mesh> {
+    let uid = settings.optional_number(
+        "mesh.uid",
+        "User of a mesh's proxy inside this CVM, the only one that may ask on `mesh.sock`; without it there is no such socket. \
+         No service runs as it.",
+        0..=u32::MAX,
+    );
+    let workloads = settings.list_or_none(
+        "mesh.workloads",
+        "Names of workloads that this proxy is handed certificates for, by SDS; their keys are then that user's to read. Never \
+         Cube's own services.",
+        "1 to 63 of a-z 0-9 -",
+        workload,
+    );
+    if uid.is_none() && !workloads.is_empty() {
+        return settings.checked("mesh.workloads", Err("count for nothing without mesh.uid"));
+    }
+    uid.map(|uid| Mesh { uid, workloads })
+}
+
+/// A segment of a SPIFFE ID's path, and a label of DNS.
+fn workload(name: &str) -> Result<String, String> {
+    let allowed = |b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    if (1..=63).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("{name:?} is not the name of a workload; use 1 to 63 of a-z 0-9 -"))
 }
 
 /// SPIFFE-ID section 2.1.

@@ -28,4 +28,5 @@ mod shared;
 mod stored;
 mod token;
 mod tool;
+mod trust_sync;
 mod world;

@@ -22,3 +22,4 @@ mod refusals;
 mod rig;
 mod samples;
 mod stock_clients;
+mod trust_sync;

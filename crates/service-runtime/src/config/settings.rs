@@ -199,6 +199,16 @@ impl Settings {
         self.whole(Key::new(key, purpose, "number"), range)
     }
 
+    /// Like [`Settings::number`], for a key that may be left out.
+    pub fn optional_number(
+        &mut self,
+        key: &str,
+        purpose: &'static str,
+        range: RangeInclusive<u32>,
+    ) -> Option<u32> {
+        self.whole(Key::new(key, purpose, "number").or(Absent::Unset), range)
+    }
+
     /// Like [`Settings::number`], for a key that stands at `default` where it is left out.
     pub fn number_or(
         &mut self,
