@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::mint::Mint;
 use crate::prover::{Committed, Prover};
 use crate::reattest::Vouching;
+use crate::reporters::Reporters;
 
 /// IANA enterprise number of AMD.
 const AMD: u32 = 3704;
@@ -54,6 +55,7 @@ async fn judged(
     if !prover.simulated() {
         check_uids(config)?;
     }
+    Reporters::default().check().await?;
     let format = prover.format();
     let judge = Judge {
         prover,

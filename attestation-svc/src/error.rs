@@ -9,6 +9,7 @@ use crate::audit::{AuditError, Unwritten};
 use crate::ca::CaError;
 use crate::judge::JudgeError;
 use crate::mint::MintError;
+use crate::reporters::OtherReporter;
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub(crate) enum BootError {
         "uid {0} is used twice among attestation-svc, the identities and backend.uid; give each a user of its own"
     )]
     SharedUid(u32),
+    /// Somebody else can obtain reports.
+    #[error(transparent)]
+    OtherReporter(#[from] OtherReporter),
     /// The machine was not accepted.
     #[error(transparent)]
     Judged(#[from] JudgeError),
@@ -57,6 +61,7 @@ impl BootError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Judged(error) => error.exit(),
+            Self::OtherReporter(_) => Exit::Policy,
             // AWS-LC failing to make a key or a random number has no exit code of its own.
             Self::SharedUid(_)
             | Self::Socket(_)

@@ -16,6 +16,7 @@
 //! - `mesh.rs`: workloads of others behind a proxy in this CVM.
 //! - crate `collateral`: AMD's certificates for each report, and the revocation list, kept fresh.
 //! - `audit.rs`: what goes into the audit log, and what is only counted there.
+//! - `reporters.rs`: whether somebody else on this machine can obtain reports.
 //! - `refusals.rs`: what the log says of refused evidence calls.
 //!
 //! Failure: what cannot be verified ends the process with the exit code of its class, before any
@@ -44,6 +45,7 @@ mod mint;
 mod prover;
 mod reattest;
 mod refusals;
+mod reporters;
 mod roster;
 mod rotation;
 mod rpc;

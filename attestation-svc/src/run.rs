@@ -88,6 +88,7 @@ where
         instance = authority.identity(Role::Attestation).instance(),
         "evidence accepted; identities can be enrolled"
     );
+    service_runtime::serving();
     server::tell_readiness(&ops, &authority, &shutdown);
     let fresh = collateral.watch(shutdown.clone());
     let serving =

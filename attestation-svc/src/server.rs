@@ -43,8 +43,8 @@ use crate::run_dir::{Socket, Sockets};
 
 /// Bytes of a request; ours have under 2,000.
 const MAX_REQUEST: usize = 16 * 1024;
-/// The same of what a proxy tells of a request: headers and a certificate.
-const MAX_CHECK: usize = 256 * 1024;
+/// The same of a proxy, which tells of a request's headers and certificate, and of itself: Envoy lists its 60 KB of extensions.
+const MAX_PROXY: usize = 256 * 1024;
 /// The same of 512 challenges.
 const MAX_CHALLENGES: usize = 128 * 1024;
 /// The connection is the holder, so it lives as long as the holder does.
@@ -162,9 +162,9 @@ fn admin(authority: &Arc<Authority>, drain: Duration, shutdown: &CancellationTok
 fn mesh(authority: &Arc<Authority>, uid: u32, drain: Duration, shutdown: &CancellationToken) -> Server {
     let gates = AuthorizationServer::new(Gates { authority: Arc::clone(authority) });
     let secrets = Secrets { authority: Arc::clone(authority), shutdown: shutdown.clone() };
-    let secrets = SecretDiscoveryServiceServer::new(secrets).max_decoding_message_size(MAX_REQUEST);
+    let secrets = SecretDiscoveryServiceServer::new(secrets).max_decoding_message_size(MAX_PROXY);
     let (router, _) = Surface::new(Callers::Process { uid, caller: Caller::Proxy })
-        .serve(gates.max_decoding_message_size(MAX_CHECK))
+        .serve(gates.max_decoding_message_size(MAX_PROXY))
         .serve(secrets)
         .finish(vouching(authority, shutdown));
     Server {

@@ -66,6 +66,7 @@ where
 
     let (gate, stop) = (holder.gate(), shutdown.clone());
     ops.ready_when(health(serving(&holder, &shutdown)), move || conditions(&gate, &stop));
+    service_runtime::serving();
     info!(identity = %holder.identity(), listen = ?listener.local_addr().ok(), backend = %config.measured.backend.address, "serving");
     let server = server(&config, &holder, serving(&holder, &shutdown), metrics.requests);
     server.serve(Incoming::Tcp(listener), shutdown).await;

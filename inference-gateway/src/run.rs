@@ -70,6 +70,7 @@ where
     let salts = salts().map_err(|_| ends(Exit::Config)("no random bytes could be had"))?;
     let gateway = gateway(&config, &holder, clock, &shutdown, tracker, metrics.chat, salts);
     tell_readiness(&ops, &config, &gateway, tracker);
+    service_runtime::serving();
     info!(identity = %holder.identity(), listen = ?listener.local_addr().ok(), "serving");
     server(&config, &holder, gateway, metrics.requests).serve(Incoming::Tcp(listener), shutdown).await;
     info!("stopped");

@@ -221,7 +221,7 @@ mod tests {
     fn a_certificate_is_read_from_its_url_encoding() {
         assert!(decoded("").is_none() && decoded("%2").is_none() && decoded("%zz").is_none());
         let text = mtls::pem(&[0x30, 0]);
-        let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded = text.replace(' ', "%20").replace('\n', "%0A").replace('=', "%3D");
         assert_eq!(decoded(&encoded).unwrap().as_ref(), [0x30, 0]);
     }
 }

@@ -72,7 +72,9 @@ impl Proxy {
         match answer.http_response.unwrap() {
             HttpResponse::OkResponse(_) if passed => (200, String::new()),
             HttpResponse::DeniedResponse(denied) if !passed => (denied.status.unwrap().code, denied.body),
-            other => panic!("{other:?}"),
+            other @ (HttpResponse::OkResponse(_) | HttpResponse::DeniedResponse(_)) => {
+                unreachable!("{other:?}")
+            }
         }
     }
 
@@ -104,7 +106,7 @@ impl Subscription {
     /// The certificate of the only secret that was asked for.
     async fn certificate(&mut self) -> CertificateDer<'static> {
         let [secret] = self.next().await.unwrap().try_into().unwrap();
-        let Some(Type::TlsCertificate(tls)) = secret.r#type else { panic!("no certificate") };
+        let Some(Type::TlsCertificate(tls)) = secret.r#type else { unreachable!("no certificate") };
         assert!(tls.private_key.unwrap().inline_bytes.starts_with(b"-----BEGIN PRIVATE KEY"));
         CertificateDer::from_pem_slice(&tls.certificate_chain.unwrap().inline_bytes).unwrap()
     }
@@ -115,7 +117,7 @@ fn named(world: &World, certificate: &CertificateDer<'_>) -> (String, i64) {
     use service_runtime::Clock;
     let (_, parsed) = X509Certificate::from_der(certificate).unwrap();
     let names = parsed.subject_alternative_name().unwrap().unwrap();
-    let [GeneralName::URI(uri)] = names.value.general_names.as_slice() else { panic!("not one URI") };
+    let [GeneralName::URI(uri)] = names.value.general_names.as_slice() else { unreachable!("not one URI") };
     ((*uri).to_owned(), parsed.validity().not_after.timestamp() - world.clock.unix())
 }
 
@@ -146,7 +148,7 @@ async fn the_inbound_gate_is_shut_while_the_machine_is_not_vouched_for() {
         assert_eq!(proxy.status(gate, Source::default(), &[]).await.0, 200);
     }
     let answer = proxy.check(None, Source::default(), &[("cube-epoch", "9"), ("accept", "*/*")]).await;
-    let Some(HttpResponse::OkResponse(ok)) = answer.http_response else { panic!("denied") };
+    let Some(HttpResponse::OkResponse(ok)) = answer.http_response else { unreachable!("denied") };
     assert_eq!(ok.headers_to_remove, ["cube-epoch"]);
     assert!(answer.dynamic_metadata.unwrap().fields.contains_key("measurement"));
     world.device.absent.store(true, Ordering::SeqCst);
@@ -221,7 +223,7 @@ async fn workloads_get_short_lives_and_new_ones_in_time() {
     world.clock.advance(Duration::from_mins(1));
     let [root, ward] = more.next().await.unwrap().try_into().unwrap();
     assert!(matches!(ward.r#type, Some(Type::TlsCertificate(_))));
-    let Some(Type::ValidationContext(context)) = root.r#type else { panic!("no CA") };
+    let Some(Type::ValidationContext(context)) = root.r#type else { unreachable!("no CA") };
     let [name] = context.match_typed_subject_alt_names.try_into().unwrap();
     assert!(id.starts_with(&name.matcher.unwrap().prefix));
     assert!(service_is_recorded(&world));

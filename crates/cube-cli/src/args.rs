@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod audit;
 pub(crate) mod key;
 pub(crate) mod measure;
+pub(crate) mod migrate;
 pub(crate) mod policy;
 pub(crate) mod proxy;
 pub(crate) mod token;
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Protos(ProtosArgs),
     /// Compute the launch measurement that a guest will report, for your policy.
     Measure(measure::MeasureArgs),
+    /// From Cube AI's files to Cube's.
+    Migrate(migrate::MigrateArgs),
     /// Write, check, explain, compare and import policies.
     Policy(policy::PolicyArgs),
 }

@@ -17,6 +17,7 @@ mod fetch;
 mod input;
 mod key;
 mod measure;
+mod migrate;
 mod policy;
 mod protos;
 mod proxy;
@@ -72,6 +73,7 @@ fn run(command: Command) -> Result<u8, Failure> {
             Command::Token(args) => token::run(&args),
             Command::Protos(args) => protos::run(&args),
             Command::Measure(args) => measure::run(&args),
+            Command::Migrate(args) => migrate::run(&args),
             Command::Policy(args) => Box::pin(policy::run(args)).await,
         }
     });

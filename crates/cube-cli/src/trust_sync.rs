@@ -1,11 +1,6 @@
 //! `cube trust-sync`: the CAs of many CVMs, each vouched for by its own evidence, as meshes want them.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 
 use attested_client::Target;
 use base64::{

@@ -117,6 +117,11 @@ impl FakeBackend {
         self.shared.gate.add_permits(steps);
     }
 
+    /// What [`Self::go_on`] opens, for whoever cannot borrow the server.
+    pub fn gate(&self) -> Arc<Semaphore> {
+        self.shared.gate.clone()
+    }
+
     /// The requests so far.
     pub fn requests(&self) -> Vec<Received> {
         self.shared.seen.borrow().requests.clone()

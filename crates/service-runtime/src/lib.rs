@@ -17,6 +17,7 @@ mod metrics;
 mod observer;
 mod ops;
 mod process;
+mod supervisor;
 mod telemetry;
 mod unit;
 
@@ -33,5 +34,6 @@ pub use metrics::{Buckets, Counter, Gauge, Held, Histogram, Metric, MetricFact, 
 pub use observer::{Observer, RequestMetrics, Routes, TraceContext, refused_for};
 pub use ops::{Condition, JWKS, Ops, OpsError};
 pub use process::{bound, ends, launch, refuse, shutdown_on_signals, to_its_end};
+pub use supervisor::serving;
 pub use telemetry::{Attribute, describe, propagate};
 pub use tokio_util::{sync::CancellationToken, task::TaskTracker};

@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::{Configuration, Observability, describe_config, load_config},
     exit::Exit,
+    supervisor,
     telemetry::Telemetry,
 };
 
@@ -155,6 +156,7 @@ pub fn shutdown_on_signals() -> io::Result<CancellationToken> {
     // Ends with the process; there is nothing to await.
     drop(tokio::spawn(async move {
         tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        supervisor::stopping();
         cancel.cancel();
     }));
     Ok(token)

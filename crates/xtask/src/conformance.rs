@@ -5,6 +5,7 @@
 //! breaks off, says nothing or repeats itself has failed, whatever its cases say. Those of the verifier
 //! have too many cases for that; they write and judge them themselves.
 
+mod envoy;
 mod fuzz;
 mod grpc_clients;
 mod grpcurl;
@@ -35,6 +36,7 @@ use crate::{
 type Driver = fn() -> Result<Command>;
 
 const RUNS: &[(&str, Driver)] = &[
+    ("envoy", envoy::driver),
     ("grpc-clients", grpc_clients::driver),
     ("grpcurl", grpcurl::driver),
     ("isolation", isolation::driver),

@@ -1,6 +1,7 @@
 //! What lints cannot see: arrows between crates, bans, licences, sizes, words.
 
 mod attacks;
+mod deploy;
 mod graph;
 mod resolved;
 mod sources;
@@ -20,6 +21,7 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(graph.undocumented_dependencies(&workspace().join("docs/dependencies.md")));
     findings.extend(sources::check(&workspace())?);
     findings.extend(attacks::check(&workspace())?);
+    findings.extend(deploy::check(&workspace())?);
     for finding in &findings {
         progress(&format!("tidy: {finding}"));
     }

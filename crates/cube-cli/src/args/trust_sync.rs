@@ -61,7 +61,8 @@ impl FromStr for ConfigMap {
 impl ConfigMap {
     /// As `kubectl apply -f` takes it. The trust domain is a name that was checked, and needs no quotes.
     pub(crate) fn manifest(&self, trust_domain: &str, pem: &str, bundle: &str) -> String {
-        let mut lines = vec!["apiVersion: v1".to_owned(), "kind: ConfigMap".to_owned(), "metadata:".to_owned()];
+        let mut lines =
+            vec!["apiVersion: v1".to_owned(), "kind: ConfigMap".to_owned(), "metadata:".to_owned()];
         lines.push(format!("  name: {}", self.name));
         lines.extend(self.namespace.iter().map(|namespace| format!("  namespace: {namespace}")));
         lines.extend(["  annotations:".to_owned(), format!("    cube/trust-domain: \"{trust_domain}\"")]);

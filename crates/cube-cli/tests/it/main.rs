@@ -19,6 +19,7 @@ mod gateway;
 mod key;
 mod live;
 mod measure;
+mod migrate;
 mod policy;
 mod policy_import;
 mod protos;

@@ -22,4 +22,5 @@ mod refusals;
 mod rig;
 mod samples;
 mod stock_clients;
+mod supervisor;
 mod trust_sync;

@@ -49,9 +49,20 @@ impl Rig {
 
     /// The same, where the model server is `server`.
     pub(crate) fn facing(kind: &str, backend: FakeBackend, server: SocketAddr) -> Self {
+        Self::with(kind, backend, server, |_| {})
+    }
+
+    /// The same, with what `change` makes of its options.
+    pub(crate) fn with(
+        kind: &str,
+        backend: FakeBackend,
+        server: SocketAddr,
+        change: impl FnOnce(&mut Options),
+    ) -> Self {
         let ip = own_address();
         let folder = tempfile::tempdir().unwrap();
-        let options = Options::on(ip, kind, BackendAddress::Tcp(server));
+        let mut options = Options::on(ip, kind, BackendAddress::Tcp(server));
+        change(&mut options);
         let files = prepare(folder.path(), &options, root()).unwrap();
         let stack = Stack::new(files).unwrap();
         Self { stack, backend, url: format!("https://{}", options.gateway), ip, _folder: folder }

@@ -16,7 +16,7 @@ fn both(a: &Rig, b: &Rig) -> String {
     of_a.replace(&format!("\"{a}\""), &format!("\"{a}\", \"{b}\""))
 }
 
-fn sync(rigs: &[&Rig], policy: &Path, out: &Path) -> (i32, String) {
+fn sync(rigs: [&Rig; 2], policy: &Path, out: &Path) -> (i32, String) {
     let mut cube = Command::new(program("cube"));
     cube.arg("trust-sync").args(rigs.iter().map(|rig| &rig.url)).arg("--policy").arg(policy);
     cube.arg("--allow-simulated").arg(rigs[0].files().root()).arg("--out").arg(out);
@@ -33,7 +33,7 @@ async fn the_cas_of_verified_machines_are_one_bundle() {
     let cas = [fs::read_to_string(a.trusted_ca()).unwrap(), fs::read_to_string(b.trusted_ca()).unwrap()];
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
 
-    let (code, told) = a.blocking(|a| sync(&[a, &b], &policy, &out));
+    let (code, told) = a.blocking(|a| sync([a, &b], &policy, &out));
     assert_eq!(code, 0, "{told}");
     let bundle: serde_json::Value = serde_json::from_str(&read("bundle.json")).unwrap();
     let keys = bundle["keys"].as_array().unwrap();
@@ -42,11 +42,11 @@ async fn the_cas_of_verified_machines_are_one_bundle() {
     let map = read("configmap.yaml");
     assert!(map.contains("  namespace: mesh\n") && map.contains("  bundle.pem: |\n    -----BEGIN"), "{map}");
 
-    let (code, told) = a.blocking(|a| sync(&[a, &b], &policy, &out));
+    let (code, told) = a.blocking(|a| sync([a, &b], &policy, &out));
     assert!(code == 0 && told.contains("nothing is written"), "{told}");
     // The machine that the policy does not name any more is left out, and said to be.
     let own = a.files().client_policy();
-    let (code, told) = a.blocking(|a| sync(&[a, &b], &own, &out));
+    let (code, told) = a.blocking(|a| sync([a, &b], &own, &out));
     assert!(code == 11 && told.contains("left out"), "{code} {told}");
     assert!(read("bundle.pem").contains(&cas[0]) && !read("bundle.pem").contains(&cas[1]));
 }
