@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt,
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, chown, geteuid};
+use rustix::fs::{XattrFlags, setxattr};
 use tokio::net::UnixListener;
 use tracing::warn;
 
@@ -93,12 +94,35 @@ fn bind(path: &Path, uid: u32) -> Result<Socket, SocketError> {
     let file = SocketFile(path.to_owned());
     fs::set_permissions(path, Permissions::from_mode(0o600))
         .map_err(|source| failed("chmod", path, source))?;
-    // Without the right to give files away only a process of our own user can connect; the uid of
-    // whoever does is checked in any case.
-    if let Err(error) = chown(path, Some(Uid::from_raw(uid)), None) {
+    // Without either right only a process of our own user can connect; the uid of whoever does is checked in any case.
+    let given = chown(path, Some(Uid::from_raw(uid)), None).map_err(io::Error::from);
+    if let Err(error) = given.or_else(|_| admit(path, uid)) {
         warn!(path = %path.display(), uid, %error, "socket cannot be given to its user");
     }
     Ok(Socket { listener, file })
+}
+
+/// What giving it away would do, where that is not ours to do (no CAP_CHOWN): the file's owner may list another user in
+/// its access list, acl(5).
+fn admit(path: &Path, uid: u32) -> io::Result<()> {
+    Ok(setxattr(path, ACCESS_LIST, &access_list(uid), XattrFlags::empty())?)
+}
+
+/// The extended attribute that is one.
+const ACCESS_LIST: &str = "system.posix_acl_access";
+
+/// As the kernel has it: a version, then tag, permissions and id of each entry. Read and write for owner and `uid`,
+/// nothing for others.
+fn access_list(uid: u32) -> Vec<u8> {
+    const VERSION: u32 = 2;
+    let [owner, user, group, mask, other] = [0x01, 0x02, 0x04, 0x10, 0x20_u16];
+    const NOBODY: u32 = u32::MAX;
+    let entries =
+        [(owner, 6_u16, NOBODY), (user, 6, uid), (group, 0, NOBODY), (mask, 6, NOBODY), (other, 0, NOBODY)];
+    let entry = |(tag, permissions, id): (u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    [VERSION.to_le_bytes().to_vec(), entries.map(entry).concat()].concat()
 }
 
 /// A socket left by a process that was killed. We hold the lock, so nobody listens on it.
@@ -115,4 +139,36 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
 
 fn failed(operation: &'static str, path: &Path, source: io::Error) -> SocketError {
     SocketError::Io { operation, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Needs root, who alone can act as others.
+    #[tokio::test]
+    async fn a_socket_can_be_entered_by_its_user_alone() {
+        if !geteuid().is_root() {
+            println!("skipped: only root can act as other users");
+            return;
+        }
+        const USER: u32 = 64_001;
+        const STRANGER: u32 = 64_002;
+        let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap();
+        let path = folder.path().join("one.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let enters = |uid: u32| {
+            let connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])";
+            let mut python = Command::new("python3");
+            python.args(["-c", connect]).arg(&path).uid(uid).gid(uid);
+            python.output().unwrap().status.success()
+        };
+        assert!(!enters(USER));
+        admit(&path, USER).unwrap();
+        assert!(enters(USER) && !enters(STRANGER));
+    }
 }

@@ -7,13 +7,16 @@
 
 mod envoy;
 mod fuzz;
+mod go;
 mod grpc_clients;
 mod grpcurl;
+mod helm;
 mod isolation;
 mod mutants;
 mod sdk;
 mod servers;
 mod snp_peers;
+mod systemd;
 mod verifiers;
 
 use std::{
@@ -39,6 +42,7 @@ const RUNS: &[(&str, Driver)] = &[
     ("envoy", envoy::driver),
     ("grpc-clients", grpc_clients::driver),
     ("grpcurl", grpcurl::driver),
+    ("helm", helm::driver),
     ("isolation", isolation::driver),
     ("ollama", servers::ollama),
     ("ollama-js", || sdk::node("ollama-js", "ollama")),
@@ -47,6 +51,7 @@ const RUNS: &[(&str, Driver)] = &[
     ("openai-python", || sdk::python("openai-python")),
     ("proxy", proxy),
     ("rotation", || example("rotation")),
+    ("systemd", systemd::driver),
     ("verify-docs", || example("verify-docs")),
     ("vllm", servers::vllm),
 ];

@@ -1,0 +1,132 @@
+"""The units of deploy/systemd, judged by systemd's own tools. Each case is one line of JSON on stdout.
+
+They are not started: that needs a machine whose first process is systemd. What a unit may call is held against what the
+services are seen to call instead, by strace.
+
+Arguments: the units' folder, then the programs that were traced and their traces as PROGRAM=FILE.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+UNITS = sys.argv[1]
+TRACES = dict(argument.split("=", 1) for argument in sys.argv[2:])
+# attestation-svc has a device, gives sockets away and fetches certificates: its unit says why.
+MOST = {"attestation-svc.service": 2.0}
+TARGET = 1.5
+SERVICES = ["attestation-svc", "inference-gateway", "backend-adapter"]
+
+
+def case(name, why):
+    print(json.dumps({"id": f"real:systemd/{name}", "result": "fail" if why else "pass", "why": why}), flush=True)
+
+
+def units():
+    return sorted(name for name in os.listdir(UNITS) if name.endswith(".service"))
+
+
+def keys(unit):
+    with open(os.path.join(UNITS, unit)) as file:
+        lines = [line.strip() for line in file]
+    pairs = [line.split("=", 1) for line in lines if "=" in line and not line.startswith("#")]
+    return [(key, value) for key, value in pairs]
+
+
+def verify():
+    """Without a word: it only warns of a key that it does not know."""
+    with tempfile.TemporaryDirectory() as root:
+        folder = os.path.join(root, "etc/systemd/system")
+        os.makedirs(folder)
+        for unit in units():
+            shutil.copy(os.path.join(UNITS, unit), folder)
+            for key, value in keys(unit):
+                if key == "ExecStart":
+                    program = os.path.join(root, value.split()[0].lstrip("/"))
+                    os.makedirs(os.path.dirname(program), exist_ok=True)
+                    shutil.copy("/bin/true", program)
+        for part in ("usr/lib/systemd/system", "lib/systemd/system"):
+            if os.path.isdir("/" + part) and not os.path.exists(os.path.join(root, part)):
+                shutil.copytree("/" + part, os.path.join(root, part), symlinks=True)
+        command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={root}"]
+        checked = subprocess.run(command + units(), capture_output=True, text=True)
+        ours = [line for line in checked.stderr.splitlines() if any(unit in line for unit in units())]
+        return "; ".join(ours) if ours or checked.returncode == 0 else checked.stderr
+
+
+def exposure(unit):
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", os.path.join(UNITS, unit)]
+    said = subprocess.run(command, capture_output=True, text=True).stdout
+    score = float(re.search(r"exposure level for \S+: ([0-9.]+)", said).group(1))
+    most = MOST.get(unit, TARGET)
+    return "" if score <= most else f"{score}, at most {most}"
+
+
+def bound():
+    """The lease is the gate: no unit goes down with another."""
+    found = [f"{unit}: {key}" for unit in units() for key, _ in keys(unit) if key in ("BindsTo", "PartOf")]
+    return ", ".join(found)
+
+
+def told(service):
+    """It says when it serves, and that it lives; and what refused the machine is not tried for ever."""
+    has = dict(keys(service + ".service"))
+    wanted = has.get("Type") == "notify" and "WatchdogSec" in has and "3" in has["RestartPreventExitStatus"]
+    return "" if wanted else str(has)
+
+
+def reasoned(unit):
+    """What is not closed is explained, in the words before it."""
+    with open(os.path.join(UNITS, unit)) as file:
+        text = file.read()
+    opened = re.findall(r"^(PrivateUsers=no|DeviceAllow=|AmbientCapabilities=\S|ProtectKernelTunables=no)", text, re.M)
+    return "" if not opened or "Exceptions, each with its reason" in text else f"{opened} without a reason"
+
+
+def filtered(name):
+    """The names in a set of system calls, as systemd has it."""
+    said = subprocess.run(["systemd-analyze", "syscall-filter", "--no-pager", name], capture_output=True, text=True)
+    names = set()
+    for line in said.stdout.splitlines()[1:]:
+        word = line.strip()
+        if word.startswith("@"):
+            names |= filtered(word)
+        elif word and not word.startswith("#"):
+            names.add(word)
+    return names
+
+
+def allowed(unit):
+    calls = set()
+    for key, value in keys(unit):
+        if key != "SystemCallFilter":
+            continue
+        named = set()
+        for word in value.lstrip("~").split():
+            named |= filtered(word) if word.startswith("@") else {word}
+        calls = calls - named if value.startswith("~") else calls | named
+    # Always allowed, as systemd.exec(5) says.
+    return calls | {"execve", "exit", "exit_group", "getrlimit", "rt_sigreturn", "sigreturn", "brk"} | filtered("@default")
+
+
+def called(service):
+    with open(TRACES[service]) as file:
+        calls = set(re.findall(r"^(?:\d+ +)?(?:<\.\.\. )?([a-z_0-9]+)(?:\(| resumed>)", file.read(), re.M))
+    if "epoll_wait" not in calls and "epoll_pwait" not in calls:
+        return f"the trace shows no service at work: {sorted(calls)}"
+    refused = calls - allowed(service + ".service")
+    return f"would be refused: {sorted(refused)}" if refused else ""
+
+
+case("verify", verify())
+case("no-unit-goes-down-with-another", bound())
+for unit in units():
+    case(f"exposure/{unit}", exposure(unit))
+    case(f"exceptions-have-reasons/{unit}", reasoned(unit))
+for service in SERVICES:
+    case(f"notify-watchdog-restart/{service}", told(service))
+    case(f"system-calls/{service}", called(service))
