@@ -115,8 +115,8 @@ const ACCESS_LIST: &str = "system.posix_acl_access";
 /// nothing for others.
 fn access_list(uid: u32) -> Vec<u8> {
     const VERSION: u32 = 2;
-    let [owner, user, group, mask, other] = [0x01, 0x02, 0x04, 0x10, 0x20_u16];
     const NOBODY: u32 = u32::MAX;
+    let [owner, user, group, mask, other] = [0x01, 0x02, 0x04, 0x10, 0x20_u16];
     let entries =
         [(owner, 6_u16, NOBODY), (user, 6, uid), (group, 0, NOBODY), (mask, 6, NOBODY), (other, 0, NOBODY)];
     let entry = |(tag, permissions, id): (u16, u16, u32)| {
@@ -148,6 +148,9 @@ mod tests {
 
     use super::*;
 
+    const USER: u32 = 64_001;
+    const STRANGER: u32 = 64_002;
+
     /// Needs root, who alone can act as others.
     #[tokio::test]
     async fn a_socket_can_be_entered_by_its_user_alone() {
@@ -155,8 +158,6 @@ mod tests {
             println!("skipped: only root can act as other users");
             return;
         }
-        const USER: u32 = 64_001;
-        const STRANGER: u32 = 64_002;
         let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap();
         let path = folder.path().join("one.sock");
         let _listener = UnixListener::bind(&path).unwrap();

@@ -27,6 +27,8 @@ pub struct Options {
     pub attestation: SocketAddr,
     /// mTLS address of the adapter.
     pub adapter: SocketAddr,
+    /// Users of gateway, adapter and model server; our own, and the model server's as it is, without.
+    pub users: Option<[u32; 3]>,
     /// Workloads that a mesh's proxy of our own user is handed certificates for; no proxy without.
     pub mesh: Vec<String>,
     /// `log.level` of all three; without `info` of their own, nobody learns that they serve.
@@ -42,6 +44,7 @@ impl Options {
             gateway: (ip, 8443).into(),
             attestation: (ip, 8444).into(),
             adapter: (ip, 8445).into(),
+            users: None,
             mesh: Vec::new(),
             log: "info",
         }
@@ -123,9 +126,10 @@ const OWN_PRODUCT: &str = "allow = \"any\"\nreason = \"the simulated root vouche
 const OTHER_PRODUCT: &str = "allow = \"chips\"\nchips = []";
 
 fn measured_text(options: &Options, policy: &[u8; 32]) -> String {
-    let uid = nix::unistd::getuid();
+    let uid = nix::unistd::getuid().as_raw();
     let policy = hex::encode(policy);
-    let backend_uid = backend_uid(&options.backend).unwrap_or(uid.as_raw());
+    let own = || [uid, uid, backend_uid(&options.backend).unwrap_or(uid)];
+    let [gateway, adapter, backend_uid] = options.users.unwrap_or_else(own);
     let (kind, address, ip) = (&options.backend_kind, &options.backend, options.gateway.ip());
     let workloads = &options.mesh;
     let mesh = if workloads.is_empty() {
@@ -135,7 +139,7 @@ fn measured_text(options: &Options, policy: &[u8; 32]) -> String {
     };
     format!(
         "trust_domain = \"demo.cube.internal\"\ntenant = \"demo\"\npolicy_sha256 = \"{policy}\"\n\n\
-         [identity.gateway]\nuid = {uid}\n\n[identity.adapter]\nuid = {uid}\n\n\
+         [identity.gateway]\nuid = {gateway}\n\n[identity.adapter]\nuid = {adapter}\n\n\
          [backend]\nkind = \"{kind}\"\naddress = \"{address}\"\nuid = {backend_uid}\n\n\
          [public]\nnames = [\"localhost\", \"{ip}\"]\n{mesh}"
     )

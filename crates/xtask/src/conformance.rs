@@ -5,6 +5,7 @@
 //! breaks off, says nothing or repeats itself has failed, whatever its cases say. Those of the verifier
 //! have too many cases for that; they write and judge them themselves.
 
+mod containers;
 mod envoy;
 mod fuzz;
 mod go;
@@ -39,6 +40,7 @@ use crate::{
 type Driver = fn() -> Result<Command>;
 
 const RUNS: &[(&str, Driver)] = &[
+    ("containers", containers::driver),
     ("envoy", envoy::driver),
     ("grpc-clients", grpc_clients::driver),
     ("grpcurl", grpcurl::driver),

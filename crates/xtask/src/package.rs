@@ -4,9 +4,9 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::shell::{cargo, is_there, output, progress, run, target};
+use crate::shell::{apt, cargo, output, progress, run, target};
 
-const TARGET: &str = "x86_64-unknown-linux-musl";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-musl";
 /// Packages and the programs of the same build.
 const PROGRAMS: &[(&str, &str)] = &[
     ("cube-cli", "cube"),
@@ -39,8 +39,8 @@ pub(crate) fn package() -> Result<()> {
     Ok(())
 }
 
-fn set_up() -> Result<()> {
-    ensure!(is_there("musl-gcc"), "a C compiler for musl is needed (Debian: apt-get install musl-tools)");
+pub(crate) fn set_up() -> Result<()> {
+    apt("musl-gcc", "musl-tools")?;
     run(Command::new("rustup").args(["target", "add", TARGET]))
         .with_context(|| format!("Rust's libraries for {TARGET} are needed, and rustup to install them"))
 }

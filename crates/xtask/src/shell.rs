@@ -47,6 +47,16 @@ pub(crate) fn is_there(program: &str) -> bool {
     version.status().is_ok()
 }
 
+/// Installs a Debian package where its program is missing, and this process may.
+pub(crate) fn apt(program: &str, package: &str) -> Result<()> {
+    if is_there(program) {
+        return Ok(());
+    }
+    let mut apt = Command::new("apt-get");
+    apt.args(["install", "--yes", "--quiet", "--no-install-recommends", package]);
+    run(&mut apt).with_context(|| format!("{program} is needed: as root, apt-get install {package}"))
+}
+
 /// Runs `command` to its end; an error names it and how it ended.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = shown(command);
