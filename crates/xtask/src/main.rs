@@ -40,7 +40,7 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
-    /// Static programs for x86-64 Linux, with checksums, in target/package.
+    /// Static programs for x86-64 Linux, a wheel with `cube`, what they are made of, and checksums, in target/package.
     Package,
     /// Renews what is generated: Rust from the .proto files, documents and samples from the code.
     Codegen {

@@ -4,6 +4,7 @@ Arguments: the folder of static programs, `cube`, the folder of a simulated depl
 case is one line of JSON on stdout.
 """
 
+import encodings.idna  # by the time it is wanted, its file is another user's
 import http.server
 import json
 import os
