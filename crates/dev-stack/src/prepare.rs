@@ -31,6 +31,8 @@ pub struct Options {
     pub users: Option<[u32; 3]>,
     /// Workloads that a mesh's proxy of our own user is handed certificates for; no proxy without.
     pub mesh: Vec<String>,
+    /// Whether the services are inside what is measured: then their own policy cannot name the measurement.
+    pub measured_image: bool,
     /// `log.level` of all three; without `info` of their own, nobody learns that they serve.
     pub log: &'static str,
 }
@@ -46,6 +48,7 @@ impl Options {
             adapter: (ip, 8445).into(),
             users: None,
             mesh: Vec::new(),
+            measured_image: false,
             log: "info",
         }
     }
@@ -72,13 +75,13 @@ pub fn prepare(folder: &Path, options: &Options, root: &SimulatedRoot) -> Result
     write(&files.root(), root.root_pem())?;
     private_folder(&files.collateral())?;
     write(&files.collateral().join("crl.der"), root.empty_crl()?)?;
-    let policy = policy_text(None);
+    let policy = policy_text(None, options);
     write(&files.policy(), &policy)?;
     let measured = measured_text(options, &Policy::parse(policy.as_bytes())?.sha256());
     write(&files.measured(), &measured)?;
     let refused = |problems| anyhow!("the measured configuration is refused:{problems}");
     let host_data = *MeasuredConfig::parse(measured.as_bytes()).map_err(refused)?.sha256();
-    write(&files.client_policy(), policy_text(Some(&host_data)))?;
+    write(&files.client_policy(), policy_text(Some(&host_data), options))?;
     let guest = Guest { measurement: MEASUREMENT, host_data, ..Guest::default() };
     write(&files.guest(), guest.to_json())?;
     for service in Service::ALL {
@@ -101,7 +104,8 @@ fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
 
 /// The CVM's own policy cannot pin HOST_DATA, whose digest covers this policy's; the services compare
 /// HOST_DATA with the measured configuration themselves. A relying party's policy pins it.
-fn policy_text(host_data: Option<&[u8; 32]>) -> String {
+fn policy_text(host_data: Option<&[u8; 32]>, options: &Options) -> String {
+    let relying_party = host_data.is_some();
     let (host_data, identity) = match host_data {
         Some(digest) => (format!("{{ allow = [\"{}\"] }}", hex::encode(digest)), "\"require\""),
         None => (
@@ -116,11 +120,23 @@ fn policy_text(host_data: Option<&[u8; 32]>) -> String {
             text.replace(&place, if one == PRODUCT { OWN_PRODUCT } else { OTHER_PRODUCT })
         },
     );
+    let template = match (options.measured_image, relying_party) {
+        (true, false) => template.replace(MEASURED, "").replace(FIRST, &format!("{FIRST}{UNMEASURED}")),
+        (true, true) => template.replace(KERNEL_ONLY, "covers = \"userspace\"\n"),
+        (false, _) => template,
+    };
     template
         .replace("@MEASUREMENT@", &hex::encode(MEASUREMENT))
         .replace("\"@HOST_DATA@\"", &host_data)
         .replace("\"@IDENTITY@\"", identity)
 }
+
+/// Parts of the policy.
+const FIRST: &str = "version = 1\n";
+const MEASURED: &str = "[measurement]\nallow = [\"@MEASUREMENT@\"]\ncovers = \"kernel-only\"\nreason = \"simulated hardware measures nothing\"\n";
+const KERNEL_ONLY: &str = "covers = \"kernel-only\"\nreason = \"simulated hardware measures nothing\"\n";
+const UNMEASURED: &str =
+    "measurement = { off = \"this file is inside what is measured; relying parties pin the measurement\" }\n";
 
 const OWN_PRODUCT: &str = "allow = \"any\"\nreason = \"the simulated root vouches for one chip alone\"";
 const OTHER_PRODUCT: &str = "allow = \"chips\"\nchips = []";

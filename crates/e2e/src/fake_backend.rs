@@ -82,7 +82,12 @@ struct Seen {
 impl FakeBackend {
     /// Listens on a free TCP port of 127.0.0.1.
     pub async fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::start_on((Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// Listens on this address.
+    pub async fn start_on(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         Ok(Self::run(Some(address), Listener::Tcp(listener)))
     }

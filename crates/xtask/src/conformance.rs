@@ -6,6 +6,7 @@
 //! have too many cases for that; they write and judge them themselves.
 
 mod containers;
+mod cvm_image;
 mod envoy;
 mod fuzz;
 mod go;
@@ -41,6 +42,7 @@ type Driver = fn() -> Result<Command>;
 
 const RUNS: &[(&str, Driver)] = &[
     ("containers", containers::driver),
+    ("cvm-image", cvm_image::driver),
     ("envoy", envoy::driver),
     ("grpc-clients", grpc_clients::driver),
     ("grpcurl", grpcurl::driver),

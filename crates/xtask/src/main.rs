@@ -7,6 +7,7 @@ mod backend;
 mod bench;
 mod ci;
 mod conformance;
+mod cvm;
 mod demo;
 mod package;
 mod peers;
@@ -42,6 +43,8 @@ enum Command {
     },
     /// Static programs for x86-64 Linux, a wheel with `cube`, what they are made of, and checksums, in target/package.
     Package,
+    /// Kernel, initrd, command line and disks that a launch measurement covers, in target/cvm.
+    CvmImage(cvm::Options),
     /// Renews what is generated: Rust from the .proto files, documents and samples from the code.
     Codegen {
         /// Also makes this the interface that later changes must not break (proto/baseline.binpb).
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Bench { name } => bench::run_named(&name),
         Command::Conformance { name, seconds } => conformance::run_named(&name, seconds),
         Command::Package => package::package(),
+        Command::CvmImage(options) => cvm::image(options),
         Command::Codegen { baseline } => ci::renew(baseline),
         Command::Tidy => tidy::run(),
     };

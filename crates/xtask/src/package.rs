@@ -16,6 +16,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("attestation-svc", "attestation-svc"),
     ("inference-gateway", "inference-gateway"),
     ("backend-adapter", "backend-adapter"),
+    ("cvm-init", "cvm-init"),
 ];
 
 /// Builds them into `target/package`, and tries each.

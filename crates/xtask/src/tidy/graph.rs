@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("health-token", &[]),
     ("snp-simulator", &[]),
     ("launch-measurement", &[]),
+    ("cvm-init", &[]),
     ("azure-vtpm", &["snp-evidence"]),
     ("snp-platform", &["snp-evidence"]),
     ("collateral", &["snp-evidence"]),
@@ -61,14 +62,22 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// What every crate but those that stand alone may name.
 const EVERYBODY: &[&str] = &["mtls", "proto", "service-runtime"];
 /// Crates that may not name [`EVERYBODY`].
-const ALONE: &[&str] =
-    &["azure-vtpm", "health-token", "launch-measurement", "proto", "snp-evidence", "snp-simulator", "xtask"];
+const ALONE: &[&str] = &[
+    "azure-vtpm",
+    "cvm-init",
+    "health-token",
+    "launch-measurement",
+    "proto",
+    "snp-evidence",
+    "snp-simulator",
+    "xtask",
+];
 /// Bytes in, verdict out: they reach nothing of [`IMPURE`].
 const VERIFIERS: &[&str] = &["azure-vtpm", "health-token", "launch-measurement", "snp-evidence"];
 /// Network, runtime, interfaces.
 const IMPURE: &[&str] = &["hyper", "prost", "tokio", "tonic"];
 /// What is shipped.
-const SHIPPED: &[&str] = &["attestation-svc", "backend-adapter", "cube-cli", "inference-gateway"];
+const SHIPPED: &[&str] = &["attestation-svc", "backend-adapter", "cube-cli", "cvm-init", "inference-gateway"];
 /// Who depends on whom.
 pub(super) struct Graph {
     ours: BTreeSet<String>,
