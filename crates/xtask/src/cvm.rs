@@ -21,9 +21,18 @@ use crate::{
 
 /// Debian's kernel for machines of clouds; another one is given by --kernel and --modules.
 const KERNEL: &str = "linux-image-cloud-amd64";
-/// Drivers of the image; a kernel that has one built in, or not at all, needs no file for it.
-const MODULES: [&str; 8] =
-    ["virtio_pci", "virtio_blk", "virtio_net", "dm-verity", "squashfs", "configfs", "tsm", "sev-guest"];
+/// Drivers of the image, and what tells backend-adapter whose a socket is; a kernel that has one built in, or not at all, needs no file for it.
+const MODULES: [&str; 9] = [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_net",
+    "dm-verity",
+    "squashfs",
+    "tcp_diag",
+    "configfs",
+    "tsm",
+    "sev-guest",
+];
 /// Bytes of a block of a disk.
 const BLOCK: u64 = 4096;
 

@@ -2,7 +2,7 @@
 //!
 //! The only unsafe code of this crate: the kernel is handed one buffer, whose length it is told in the buffer itself, and reads and
 //! writes no other memory of ours.
-#![expect(unsafe_code, reason = "an ioctl that takes an address; ADR 3")]
+#![expect(unsafe_code, reason = "an ioctl that takes an address; ADR 8")]
 
 use std::{fs::File, io, os::fd::AsRawFd, path::PathBuf};
 

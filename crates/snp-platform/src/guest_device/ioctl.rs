@@ -1,6 +1,6 @@
 //! The extended report request of the guest device (Linux `include/uapi/linux/sev-guest.h`).
 //!
-//! The only unsafe code of Cube: the kernel is told where three buffers lie and how long the third one is, and
+//! The kernel is told where three buffers lie and how long the third one is, and
 //! writes to no other place. What the host has put into them is bytes, read with bounds by whoever reads them.
 #![expect(unsafe_code, reason = "an ioctl that takes addresses; ADR 3")]
 

@@ -123,6 +123,16 @@ def called(service):
     return f"would be refused: {sorted(refused)}" if refused else ""
 
 
+def families(service):
+    """The families of the sockets that it makes."""
+    with open(TRACES[service]) as file:
+        made = set(re.findall(r"socket(?:pair)?\((AF_[A-Z0-9]+|PF_[A-Z0-9]+)", file.read()))
+    has = set(dict(keys(service + ".service"))["RestrictAddressFamilies"].split())
+    if "AF_UNIX" not in made:
+        return f"the trace shows no service at work: {sorted(made)}"
+    return f"would be refused: {sorted(made - has)}" if made - has else ""
+
+
 case("verify", verify())
 case("no-unit-goes-down-with-another", bound())
 for unit in units():
@@ -131,3 +141,4 @@ for unit in units():
 for service in SERVICES:
     case(f"notify-watchdog-restart/{service}", told(service))
     case(f"system-calls/{service}", called(service))
+    case(f"address-families/{service}", families(service))
