@@ -30,8 +30,12 @@ fn main() -> Result<()> {
 }
 
 fn generate(descriptors: FileDescriptorSet, out: &Path) -> Result<()> {
-    let with_details = [descriptors.file.clone(), error_details()?].concat();
-    std::fs::write(out.join("descriptors.bin"), FileDescriptorSet { file: with_details }.encode_to_vec())?;
+    let (details, all) = (error_details()?, descriptors.file.clone());
+    let own = all.iter().filter(|file| file.name().starts_with("cube/")).cloned().collect();
+    for (name, files) in [("descriptors.bin", all), ("cube.bin", own)] {
+        let file = [files, details.clone()].concat();
+        std::fs::write(out.join(name), FileDescriptorSet { file }.encode_to_vec())?;
+    }
     std::fs::write(out.join("files.rs"), list_of_files(&descriptors))?;
     let codec = "crate::codec::EventCodec";
     tonic_prost_build::configure().bytes(".").codec_path(codec).out_dir(out).compile_fds(descriptors)?;

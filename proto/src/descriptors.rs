@@ -5,6 +5,9 @@ use prost_types::FileDescriptorProto;
 /// Every message, service and comment, as an encoded `FileDescriptorSet`; and [`ERROR_DETAILS`].
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptors.bin");
 
+/// The same of Cube's own packages alone, without those of others that it speaks inside the CVM.
+pub const CUBE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/cube.bin");
+
 /// The file in [`FILE_DESCRIPTOR_SET`] that describes `google.rpc.ErrorInfo`, which refusals carry.
 pub const ERROR_DETAILS: &str = "google/rpc/error_details.proto";
 

@@ -12,7 +12,7 @@ pub mod reason;
 pub mod spec;
 mod status;
 
-pub use descriptors::{ERROR_DETAILS, FILE_DESCRIPTOR_SET, FILES, method_paths};
+pub use descriptors::{CUBE_DESCRIPTOR_SET, ERROR_DETAILS, FILE_DESCRIPTOR_SET, FILES, method_paths};
 pub use status::{reason_of, reason_or_code, status, status_with};
 
 #[allow(

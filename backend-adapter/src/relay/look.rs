@@ -66,7 +66,10 @@ pub(super) fn event(event: &str, endpoint: Endpoint) -> Result<Sight, BackendErr
     if of_choices && !has_name(&data, "choices") && !has_name(&data, "error") {
         return Err(BackendError::Protocol("an event without choices"));
     }
-    let typed = matches!(endpoint, Endpoint::OpenaiResponses | Endpoint::AnthropicMessages);
+    let typed = matches!(
+        endpoint,
+        Endpoint::OpenaiResponses | Endpoint::AnthropicMessages | Endpoint::OpenaiTranscriptions
+    );
     if !typed && !has_name(&data, "error") && !has_name(&data, "usage") {
         return Ok(Sight::Piece);
     }
@@ -86,6 +89,8 @@ fn read(event: Event<'_>) -> Result<Sight, BackendError> {
             return Ok(Sight::End(counts.map(|counts| Counts::from(counts).usage())));
         }
         Some("message_stop") => return Ok(Sight::End(None)),
+        // Of `/v1/audio/transcriptions`; where a server sends `[DONE]` as well, that comes too late to matter.
+        Some("transcript.text.done") => return Ok(Sight::End(event.usage.map(Counts::usage))),
         _ => {}
     }
     let only = event.choices.is_some_and(|choices| choices.is_empty());

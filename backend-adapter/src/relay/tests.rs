@@ -168,3 +168,15 @@ fn every_endpoint_has_a_place_and_none_manages_the_server() {
     }
     assert_eq!(crate::backend::by_status(StatusCode::NOT_FOUND, b"{}"), BackendError::NoEndpoint);
 }
+
+#[test]
+fn a_streamed_transcript_ends_with_its_last_event_or_the_marker() {
+    let see = |answer: &str| at_every_split(Endpoint::OpenaiTranscriptions, "text/event-stream", answer);
+    let delta = "data: {\"type\":\"transcript.text.delta\",\"delta\":\"a\"}\n\n";
+    let done = "data: {\"type\":\"transcript.text.done\",\"text\":\"a\"}\n\n";
+    assert_eq!(see(&[delta, done].concat()).1, Some(None));
+    let chunk =
+        "data: {\"object\":\"transcription.chunk\",\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    assert_eq!(see(&[chunk, DONE].concat()).1, Some(None));
+    assert!(see(delta).2.is_some(), "cut");
+}

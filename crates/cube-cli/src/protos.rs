@@ -28,7 +28,7 @@ pub(crate) fn run(args: &ProtosArgs) -> Result<u8, Failure> {
 /// details that statuses carry.
 fn files() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     let texts = proto::FILES.iter().map(|(name, text)| (*name, text.as_bytes()));
-    texts.chain([(DESCRIPTOR_SET, proto::FILE_DESCRIPTOR_SET)])
+    texts.chain([(DESCRIPTOR_SET, proto::CUBE_DESCRIPTOR_SET)])
 }
 
 /// A file with other content than ours may be somebody's work, or another version's.

@@ -379,6 +379,6 @@ mod tests {
         let measured = MeasuredConfig::parse(sample().as_bytes()).unwrap();
         let known = MeasuredConfig::config_keys();
         assert!(measured.keys().iter().map(|key| &key.name).eq(known.iter().map(|key| &key.name)));
-        assert!(known.iter().any(|key| key.name == "identity.adapter.unit") && known.len() == 11);
+        assert!(known.iter().any(|key| key.name == "identity.adapter.unit") && known.len() == 13);
     }
 }

@@ -8,6 +8,7 @@ use axum::{
     routing::{MethodRouter, post},
 };
 use http::{Request, StatusCode, header};
+use memchr::memmem;
 use proto::{backend::v1::Endpoint, reason};
 
 use super::{error::ApiError, require_json};
@@ -54,7 +55,8 @@ fn relayed(route: Route) -> MethodRouter<Front> {
     })
 }
 
-/// A file with form fields. It is passed on unread: nothing in it can have an effect but on its own transcript.
+/// A file with form fields. It is passed on unread, but for how the answer is to come: nothing in it can have an effect but on
+/// its own transcript.
 async fn transcriptions(State(front): State<Front>, request: Request<Body>) -> Result<Response, ApiError> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let content_type = content_type.filter(|kind| kind.starts_with("multipart/form-data;"));
@@ -64,11 +66,23 @@ async fn transcriptions(State(front): State<Front>, request: Request<Body>) -> R
     };
     let mut asked = Asked::read(request).await?;
     let body = std::mem::take(&mut asked.body);
-    let call = RelayCall { content_type, ..asked.call(Endpoint::OpenaiTranscriptions, body) };
+    let streamed = asks_for_a_stream(&body);
+    let call = RelayCall { content_type, streamed, ..asked.call(Endpoint::OpenaiTranscriptions, body) };
     // The model stands among the form's fields, which are not read.
     asked.caller.may_ask("")?;
     let subject = Subject { operation: "transcription", model: "", caller: &asked.caller };
     Ok(front.relay.ask(&asked.permit, call, subject).await?.respond(Dialect::OpenAi).await?)
+}
+
+/// Whether a field `stream` of the form says so. A file that holds the same bytes costs its sender an error at most.
+fn asks_for_a_stream(form: &[u8]) -> bool {
+    const FIELD: &[u8] = b"name=\"stream\"";
+    const BLANK: &[u8] = b"\r\n\r\n";
+    let Some(at) = memmem::find(form, FIELD) else { return false };
+    let rest = form.get(at + FIELD.len()..).unwrap_or_default();
+    let value = memmem::find(rest, BLANK).and_then(|at| rest.get(at + BLANK.len()..)).unwrap_or_default();
+    let end = value.iter().position(|byte| *byte == b'\r').unwrap_or_default();
+    value.get(..end).is_some_and(|value| value.eq_ignore_ascii_case(b"true") || value == b"1")
 }
 
 const fn form(known: &'static [&'static [&'static str]]) -> Form {
@@ -273,3 +287,24 @@ const TOKENIZE: Route = route(
 );
 const DETOKENIZE: Route =
     route(Endpoint::Detokenize, "detokenize", Form { names_model: false, ..form(&[&["model", "tokens"]]) });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_says_whether_its_answer_is_streamed() {
+        let form = |value: &str| {
+            format!("--x\r\ncontent-disposition: form-data; name=\"stream\"\r\n\r\n{value}\r\n--x--\r\n")
+                .into_bytes()
+        };
+        assert!(
+            asks_for_a_stream(&form("true"))
+                && asks_for_a_stream(&form("True"))
+                && asks_for_a_stream(&form("1"))
+        );
+        for other in [form("false"), form(""), form("truer"), b"name=\"stream\"".to_vec(), Vec::new()] {
+            assert!(!asks_for_a_stream(&other));
+        }
+    }
+}

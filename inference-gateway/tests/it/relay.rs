@@ -129,6 +129,27 @@ async fn what_the_model_server_does_not_have_is_501_in_each_dialect() {
 }
 
 #[tokio::test]
+async fn a_transcript_is_streamed_where_its_form_says_so() {
+    let world = relaying().await;
+    let mut http = Http::h1(&world).await;
+    let delta = "data: {\"type\":\"transcript.text.delta\",\"delta\":\"a\"}\n\n";
+    let mut ask = async |stream: &str| {
+        world.fake.relay([head(RelayForm::Events), piece(delta), end()]);
+        let form = format!(
+            "--x\r\ncontent-disposition: form-data; name=\"stream\"\r\n\r\n{stream}\r\n--x\r\n\
+             content-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--x--\r\n"
+        );
+        let request = http
+            .request("POST", "/v1/audio/transcriptions")
+            .header("content-type", "multipart/form-data; boundary=x");
+        whole(http.send(request.body(form.into()).unwrap()).await).await
+    };
+    let answer = ask("true").await;
+    assert_eq!((answer.status, answer.body.as_str(), answer.complete), (200, delta, true));
+    assert_eq!(ask("false").await.code(), "BACKEND_PROTOCOL", "a server that streams unasked");
+}
+
+#[tokio::test]
 async fn unknown_parameters_are_passed_on_and_named_or_refused() {
     for strict in [false, true] {
         let world = World::relaying(AnswerLimits::default(), strict).await;

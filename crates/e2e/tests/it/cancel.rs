@@ -2,6 +2,10 @@
 
 use dev_stack::Service;
 use e2e::fake_backend::{Head, Script, Step};
+use futures_util::{
+    FutureExt,
+    future::{Either, LocalBoxFuture, select},
+};
 use proto::inference::v1::{ChatRequest, inference_service_client::InferenceServiceClient};
 use tokio::io::AsyncWriteExt;
 
@@ -44,6 +48,40 @@ async fn leaving_closes_the_backend_connection_and_gives_the_place_back() {
         rig.backend.closed(connection).await.unwrap();
         let mut answer = rig.stream_chat().await.unwrap();
         while answer.message().await.unwrap().is_some() {}
+    }
+}
+
+/// One works, one waits, and one more is refused. Who leaves while it waits makes room for the next to wait, which is then served.
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_the_queue_makes_room_in_it() {
+    let mut rig = Rig::prepared("openai").await;
+    let config = rig.files().config(Service::Gateway);
+    let places = "limits.concurrent = 1\nlimits.queue = 1\n".to_owned();
+    std::fs::write(&config, places + &std::fs::read_to_string(&config).unwrap()).unwrap();
+    rig.blocking(|rig| rig.stack.start_all(PATIENCE)).unwrap();
+    rig.backend.script(Script::answer([Step::text("one"), Step::Wait, Step::end()]));
+    let mut works = rig.stream_chat().await.unwrap();
+    works.message().await.unwrap().unwrap();
+
+    drop(waiting(&rig).await);
+    let waits = waiting(&rig).await;
+    assert_eq!(rig.backend.requests().iter().filter(|request| request.path.contains("chat")).count(), 1);
+    rig.backend.go_on(1);
+    while works.message().await.unwrap().is_some() {}
+    assert_eq!(waits.await, Ok(()));
+}
+
+/// A request that stands in the queue: of two, whose place is one, the other is refused.
+async fn waiting(rig: &Rig) -> LocalBoxFuture<'_, Result<(), tonic::Code>> {
+    loop {
+        let ask = || rig.stream_chat().map(|answer| answer.map(drop).map_err(|refused| refused.code()));
+        let (one, other) = (ask().boxed_local(), ask().boxed_local());
+        match select(one, other).await {
+            Either::Left((Err(tonic::Code::Unavailable), other)) => return other,
+            Either::Right((Err(tonic::Code::Unavailable), one)) => return one,
+            // Whoever left may not have been missed yet, and then both are refused: the next pair finds the place.
+            Either::Left(_) | Either::Right(_) => {}
+        }
     }
 }
 

@@ -74,6 +74,7 @@ fn every_sample_shows_every_key_and_no_other() {
     let collector = rcgen::generate_simple_self_signed(["collector.example.org".to_owned()]).unwrap();
     write("collector-ca.pem", collector.cert.pem());
     write("kds-ca.pem", collector.cert.pem());
+    write("callers-ca.pem", collector.cert.pem());
     write("keys.toml", "version = 1\n".to_owned());
     for service in Service::ALL {
         // The file of keys goes with the other value.

@@ -14,6 +14,7 @@ import warnings
 
 import jsonschema
 import kubernetes_validate
+import promql_parser
 import yaml
 
 warnings.filterwarnings("ignore")
@@ -243,3 +244,26 @@ case("a-mistake-is-found/kubernetes", sensitive, of(rendered(LEAST), "Deployment
 case("a-mistake-is-found/prometheus", sensitive, of(rendered(FULL), "ServiceMonitor"), PROMETHEUS_SCHEMAS)
 for document in yaml.safe_load_all(text("deploy/mesh/istio/passthrough.yaml")):
     case(f"a-mistake-is-found/istio/{document['kind']}", sensitive, document, ISTIO_SCHEMAS)
+
+
+def alerts():
+    """As Prometheus reads a file of rules: every member, and every expression."""
+    known = {"alert", "expr", "for", "labels", "annotations"}
+    for group in yaml.safe_load(text("deploy/observability/alerts.yaml"))["groups"]:
+        for rule in group["rules"]:
+            if set(rule) - known or not {"summary", "fix"} <= set(rule["annotations"]):
+                return str(rule)
+            promql_parser.parse(rule["expr"])
+
+
+def dashboard():
+    panels = json.loads(text("deploy/observability/dashboard.json"))["panels"]
+    expressions = [target["expr"].replace("$instance", ".*") for panel in panels for target in panel["targets"]]
+    for expression in expressions:
+        promql_parser.parse(expression)
+    if len({panel["id"] for panel in panels}) != len(panels) or not expressions:
+        return "panels share their numbers"
+
+
+case("observability/alerts", alerts)
+case("observability/dashboard", dashboard)

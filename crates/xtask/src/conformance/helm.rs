@@ -1,4 +1,4 @@
-//! The chart, by real Helm; what it renders, and the files for Istio and Linkerd, by their own schemas.
+//! The chart, by real Helm; what it renders, and the files for Istio and Linkerd, by their own schemas; alerts and dashboard.
 
 use std::process::Command;
 
@@ -10,7 +10,8 @@ use crate::shell::{cargo, python, run, target, workspace};
 const SCRIPT: &str = "crates/xtask/src/conformance/helm.py";
 const HELM: &str = "3.22.0";
 /// Kubernetes' schemas, and what reads the others.
-const PACKAGES: &[&str] = &["kubernetes-validate==1.37.0", "pyyaml==6.0.3", "jsonschema==4.26.0"];
+const PACKAGES: &[&str] =
+    &["kubernetes-validate==1.37.0", "pyyaml==6.0.3", "jsonschema==4.26.0", "promql-parser==0.12.0"];
 /// Whose resources the files have.
 const ISTIO: &str = "istio.io/api@v1.32.0";
 const PROMETHEUS: &str = "github.com/prometheus-operator/prometheus-operator@v0.85.0";

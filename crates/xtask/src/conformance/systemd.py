@@ -45,6 +45,9 @@ def verify():
         os.makedirs(folder)
         for unit in units():
             shutil.copy(os.path.join(UNITS, unit), folder)
+        os.makedirs(f"{folder}/attestation-svc.service.d")
+        shutil.copy(os.path.join(UNITS, "drop-ins/attestation-svc-configfs-tsm.conf"), f"{folder}/attestation-svc.service.d")
+        for unit in units():
             for key, value in keys(unit):
                 if key == "ExecStart":
                     program = os.path.join(root, value.split()[0].lstrip("/"))
@@ -133,7 +136,42 @@ def families(service):
     return f"would be refused: {sorted(made - has)}" if made - has else ""
 
 
+def users():
+    """Made by systemd itself, they have the numbers of the samples."""
+    with tempfile.TemporaryDirectory() as root:
+        os.makedirs(f"{root}/etc")
+        run = subprocess.run(["systemd-sysusers", f"--root={root}", os.path.abspath(os.path.join(UNITS, "cube.sysusers"))], capture_output=True, text=True)
+        complaints = [line for line in run.stderr.splitlines() if not line.startswith("Creating ")]
+        if run.returncode or complaints:
+            return "; ".join(complaints)
+        with open(f"{root}/etc/passwd") as file:
+            made = {line.split(":")[0]: line.split(":")[2] for line in file}
+    with open("deploy/config/measured.toml") as file:
+        named = dict(re.findall(r"\[(identity.gateway|identity.adapter|backend)\][^\[]*?^uid = (\d+)", file.read(), re.M))
+    wanted = {"cube-gateway": named["identity.gateway"], "cube-adapter": named["identity.adapter"], "cube-model": named["backend"]}
+    return "" if {**made, **wanted} == made else f"{made}, {wanted}"
+
+
+def device():
+    """One rule, of matches and assignments that udev(7) knows."""
+    with open(os.path.join(UNITS, "60-cube-sev-guest.rules")) as file:
+        rules = [line.strip() for line in file if line.strip() and not line.startswith("#")]
+    words = [word.strip() for word in rules[0].split(",")]
+    wanted = all(re.fullmatch(r'KERNEL=="[a-z-]+"|(OWNER|GROUP)="cube-attestation"|MODE="0600"', word) for word in words)
+    return "" if len(rules) == 1 and wanted else str(rules)
+
+
+def module():
+    """A module that kernels have by this name."""
+    with open(os.path.join(UNITS, "cube.modules-load")) as file:
+        names = [line.strip() for line in file if line.strip() and not line.startswith("#")]
+    return "" if names == ["tcp_diag"] else str(names)
+
+
 case("verify", verify())
+case("users-have-the-numbers-of-the-samples", users())
+case("the-device-is-attestation-svcs-alone", device())
+case("module", module())
 case("no-unit-goes-down-with-another", bound())
 for unit in units():
     case(f"exposure/{unit}", exposure(unit))
