@@ -16,7 +16,7 @@ use tonic_health::pb::health_check_response::ServingStatus::{self, NotServing, S
 use crate::fake_kds::FakeKds;
 use crate::lease::Lease;
 use crate::peer::{Link, NONCE, Peer, assert_refused};
-use crate::world::{NOW, PATIENCE, Service, World, processor, updated};
+use crate::world::{NOW, PATIENCE, Service, World, list, processor, updated};
 
 /// Two holders, and whoever watches health.
 struct Held {
@@ -154,6 +154,8 @@ async fn a_refusal_closes_at_once_and_is_recorded_with_its_check() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_tcb_is_judged_anew_with_the_certificate_of_that_tcb() {
     let kds = FakeKds::start_with_tls().await;
+    // Refused that, the server would be left alone for a while, by a clock that stands still here.
+    kds.put("/vcek/v1/Genoa/crl", list(30 * 86_400));
     let world = World::new();
     std::fs::write(world.path("kds-ca.pem"), kds.ca_pem.as_ref().unwrap()).unwrap();
     let servers = format!(
