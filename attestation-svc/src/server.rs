@@ -131,15 +131,16 @@ fn enrolment(
         router,
         tls: None,
         scope: Arc::new(scope),
-        limits: ConnectionLimits {
-            age: FOREVER,
-            connections: SOCKET_CONNECTIONS,
-            drain,
-            ..ConnectionLimits::default()
-        },
+        limits: of_a_holder(drain),
         recycle: watch::channel(0).1,
         observer: observer("enrolment", authority),
     }
+}
+
+/// Of connections that are somebody's for as long as it lives.
+fn of_a_holder(drain: Duration) -> ConnectionLimits {
+    let connections = SOCKET_CONNECTIONS;
+    ConnectionLimits { age: FOREVER, connections, drain, ..ConnectionLimits::default() }
 }
 
 fn admin(authority: &Arc<Authority>, drain: Duration, shutdown: &CancellationToken) -> Server {
@@ -171,12 +172,7 @@ fn mesh(authority: &Arc<Authority>, uid: u32, drain: Duration, shutdown: &Cancel
         router,
         tls: None,
         scope: no_scope(),
-        limits: ConnectionLimits {
-            age: FOREVER,
-            connections: SOCKET_CONNECTIONS,
-            drain,
-            ..ConnectionLimits::default()
-        },
+        limits: of_a_holder(drain),
         recycle: watch::channel(0).1,
         observer: observer("mesh", authority),
     }

@@ -81,7 +81,7 @@ impl Gates {
         if source.principal != identity {
             return Err(refuse("the peer's key belongs to another identity than its certificate names"));
         }
-        let told = forwarded(&asked.request.clone().unwrap_or_default().http.unwrap_or_default());
+        let told = http(asked).and_then(forwarded);
         let own = hex::encode::<[u8; 32]>(hash(&SHA256, &certificate));
         if told.is_some_and(|told| !told.eq_ignore_ascii_case(&own)) {
             return Err(refuse("x-forwarded-client-cert names another certificate than the peer's"));
@@ -113,15 +113,17 @@ impl Gates {
             facts.insert("peer", text(peer));
         }
         let fields = facts.into_iter().map(|(name, kind)| (name.to_owned(), Value { kind })).collect();
-        let http = asked.request.clone().unwrap_or_default().http.unwrap_or_default();
+        let headers_to_remove = http(asked).map(reserved).unwrap_or_default();
         CheckResponse {
             status: Some(RpcStatus::default()),
-            http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
-                headers_to_remove: reserved(&http),
-            })),
+            http_response: Some(HttpResponse::OkResponse(OkHttpResponse { headers_to_remove })),
             dynamic_metadata: Some(Struct { fields }),
         }
     }
+}
+
+fn http(asked: &AttributeContext) -> Option<&HttpRequest> {
+    asked.request.as_ref()?.http.as_ref()
 }
 
 /// The names of headers in a request, however the filter sends them.

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use crate::{
     LONG, RUN, ensure,
     proxy::{Envoy, committed, free_port},
-    rig::{PATIENCE, Rig, program, spec},
+    rig::{PATIENCE, Rig, policy_for_both, program, spec},
 };
 
 /// Pieces of the long answer.
@@ -54,7 +54,7 @@ impl Outside {
         let rigs = [gateway().await, gateway().await];
         let folder = tempfile::tempdir().unwrap();
         let policy = folder.path().join("policy.toml");
-        fs::write(&policy, both(&rigs)).unwrap();
+        fs::write(&policy, policy_for_both(rigs.each_ref())).unwrap();
         let listen = free_port();
         let text = committed(
             "outside.yaml",
@@ -191,16 +191,6 @@ async fn gateway() -> Rig {
     fs::write(&config, probes + &text).unwrap();
     rig.blocking(|rig| rig.stack.start_all(PATIENCE)).unwrap();
     rig
-}
-
-/// Two machines differ in HOST_DATA; the policy allows both.
-fn both(rigs: &[Rig; 2]) -> String {
-    let texts = rigs.each_ref().map(|rig| fs::read_to_string(rig.files().client_policy()).unwrap());
-    let [a, b] = texts.each_ref().map(|text| {
-        let line = text.lines().find(|line| line.starts_with("host_data = ")).unwrap();
-        line.split('"').nth(1).unwrap()
-    });
-    texts[0].replace(&format!("\"{a}\""), &format!("\"{a}\", \"{b}\""))
 }
 
 /// A new connection, verified.

@@ -161,6 +161,18 @@ pub(crate) fn spec(text: &str) -> ChatSpec {
     ChatSpec { model: "fake".into(), messages: vec![message], ..ChatSpec::default() }
 }
 
+/// A relying party's policy for two machines, which differ in HOST_DATA.
+pub(crate) fn policy_for_both([a, b]: [&Rig; 2]) -> String {
+    let text = |rig: &Rig| std::fs::read_to_string(rig.files().client_policy()).unwrap();
+    let pinned = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("host_data = ")).unwrap();
+        line.split('"').nth(1).unwrap().to_owned()
+    };
+    let of_a = text(a);
+    let (a, b) = (pinned(&of_a), pinned(&text(b)));
+    of_a.replace(&format!("\"{a}\""), &format!("\"{a}\", \"{b}\""))
+}
+
 /// The path of a program that cargo built beside this one.
 pub(crate) fn program(name: &str) -> PathBuf {
     let path = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(name);

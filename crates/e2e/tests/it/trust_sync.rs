@@ -2,19 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::rig::{Rig, program};
-
-/// Two machines differ in HOST_DATA; the policy allows both.
-fn both(a: &Rig, b: &Rig) -> String {
-    let text = |rig: &Rig| fs::read_to_string(rig.files().client_policy()).unwrap();
-    let list = |text: &str| {
-        let line = text.lines().find(|line| line.starts_with("host_data = ")).unwrap().to_owned();
-        line.split('"').nth(1).unwrap().to_owned()
-    };
-    let (of_a, of_b) = (text(a), text(b));
-    let (a, b) = (list(&of_a), list(&of_b));
-    of_a.replace(&format!("\"{a}\""), &format!("\"{a}\", \"{b}\""))
-}
+use crate::rig::{Rig, policy_for_both, program};
 
 fn sync(rigs: [&Rig; 2], policy: &Path, out: &Path) -> (i32, String) {
     let mut cube = Command::new(program("cube"));
@@ -29,7 +17,7 @@ async fn the_cas_of_verified_machines_are_one_bundle() {
     let (mut a, mut b) = (Rig::serving("openai").await, Rig::serving("openai").await);
     let folder = tempfile::tempdir().unwrap();
     let (policy, out) = (folder.path().join("policy.toml"), folder.path().join("trust"));
-    fs::write(&policy, both(&a, &b)).unwrap();
+    fs::write(&policy, policy_for_both([&a, &b])).unwrap();
     let cas = [fs::read_to_string(a.trusted_ca()).unwrap(), fs::read_to_string(b.trusted_ca()).unwrap()];
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
 

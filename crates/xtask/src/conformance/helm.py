@@ -220,6 +220,18 @@ for name, values in (("least", LEAST), ("full", FULL)):
     case(f"{name}/the-services-take-their-files", configurations, documents)
     case(f"{name}/confined", confined, documents)
     case(f"{name}/probes-ask-what-is-open", probed, documents)
+
+
+def page():
+    """As docs/deploy/kubernetes.md has it, up to the cluster."""
+    values = {key: value for key, value in LEAST.items() if key not in ("measured", "policy")}
+    files = [f"--set-file={name}=deploy/config/{name}.toml" for name in ("measured", "policy")]
+    run = helm(values, "template", "prod", CHART, "--namespace", "cube", "--kube-version", "1.34.0", *files)
+    documents = [document for document in yaml.safe_load_all(run.stdout) if document]
+    return run.stderr or configurations(documents)
+
+
+case("files-of-the-command-line-come-byte-for-byte", page)
 for name, change, word in (
     ("a-tag-is-refused", lambda v: v["images"].update(gateway="cube/gateway:latest"), "gateway"),
     ("an-unknown-value-is-refused", lambda v: v.update(privileged=True), "privileged"),
