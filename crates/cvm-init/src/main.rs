@@ -63,6 +63,7 @@ fn main() -> ExitCode {
 fn run() -> Result<Infallible, Stop> {
     mounts::mount()?;
     modules::load(Path::new("/lib/modules"))?;
+    mounts::configfs();
     let measured = CommandLine::of_the_kernel()?;
     let config = Config::read(Path::new("/etc/cube/init.toml"))?;
     for disk in &measured.disks {

@@ -23,11 +23,15 @@ pub(crate) fn mount() -> Result<(), Stop> {
         let options = (kind == "tmpfs").then_some("mode=0755");
         mounted(Some(kind), place, Some(kind), flags, options).doing(format!("mounting {place}"))?;
     }
-    // Only where the kernel has it: reports by configfs-tsm.
-    let tsm =
-        mounted(Some("configfs"), "/sys/kernel/config", Some("configfs"), MsFlags::MS_NOSUID, None::<&str>);
-    if let Err(error) = tsm {
+    Ok(())
+}
+
+/// Where the kernel has it, which its module decides: reports by configfs-tsm.
+pub(crate) fn configfs() {
+    let kind = Some("configfs");
+    if let Err(error) =
+        mounted(kind, "/sys/kernel/config", kind, MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, None::<&str>)
+    {
         say(&format!("no configfs: {error}"));
     }
-    Ok(())
 }
