@@ -54,8 +54,8 @@ pub(crate) struct Caller {
 }
 
 impl Callers {
-    /// The caller who shows these headers, on a connection with this certificate. A key that is shown decides: a
-    /// certificate does not make up for a bad one.
+    /// The caller who shows these headers, on a connection with this certificate. A key that is known decides; beside a
+    /// certificate another one counts for nothing, since SDKs show one whether or not they were given one.
     fn who(
         &self,
         headers: &HeaderMap,
@@ -65,9 +65,11 @@ impl Callers {
     ) -> Result<Caller, Status> {
         let Self::Keys(keys) = self else { return Ok(Caller::new("anonymous", None, secret)) };
         let (keys, now) = (keys.borrow().clone(), clock.unix());
-        let found = match (shown(headers), certificate) {
-            (Some(key), _) => with_key(&keys, key)?,
-            (None, Some(certificate)) => with_certificate(&keys, certificate, now)?,
+        let key = shown(headers).map(|key| with_key(&keys, key));
+        let found = match (key, certificate) {
+            (Some(Ok(known)), _) => known,
+            (_, Some(certificate)) => with_certificate(&keys, certificate, now)?,
+            (Some(refused), None) => refused?,
             (None, None) => {
                 return Err(unknown(
                     "a key is required: Authorization: Bearer KEY; or a client certificate, where they count",
