@@ -1,10 +1,18 @@
 //! A client that leaves takes the backend's work with it, in every phase.
 
+use std::{
+    net::{SocketAddr, TcpStream},
+    os::fd::{AsRawFd, OwnedFd},
+};
+
 use dev_stack::Service;
-use e2e::fake_backend::{Head, Script, Step};
+use e2e::fake_backend::{FakeBackend, Head, Script, Step};
 use futures_util::{
     FutureExt,
     future::{Either, LocalBoxFuture, select},
+};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
 };
 use proto::inference::v1::{ChatRequest, inference_service_client::InferenceServiceClient};
 use tokio::io::AsyncWriteExt;
@@ -82,6 +90,63 @@ async fn waiting(rig: &Rig) -> LocalBoxFuture<'_, Result<(), tonic::Code>> {
             // Whoever left may not have been missed yet, and then both are refused: the next pair finds the place.
             Either::Left(_) | Either::Right(_) => {}
         }
+    }
+}
+
+/// A model server that takes no connection any more: who leaves while the adapter connects takes the attempt with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_while_the_adapter_connects_ends_the_attempt() {
+    for kind in ["openai", "ollama"] {
+        let full = FullServer::new();
+        let mut rig = Rig::facing(kind, FakeBackend::start().await.unwrap(), full.address);
+        rig.blocking(|rig| rig.stack.start_all(PATIENCE)).unwrap();
+        leave_while_connecting(&full, rig.stream_chat()).await;
+        leave_while_connecting(&full, post(&rig, true)).await;
+        leave_while_connecting(&full, post(&rig, false)).await;
+    }
+}
+
+async fn leave_while_connecting<F: Future>(full: &FullServer, call: F) {
+    {
+        let mut call = std::pin::pin!(call);
+        tokio::select! {
+            biased;
+            () = full.until(|attempts| attempts > 0) => {}
+            _ = call.as_mut() => unreachable!("the server takes no connection"),
+        }
+    }
+    full.until(|attempts| attempts == 0).await;
+}
+
+/// It listens, and the kernel has as many connections waiting for it as it may.
+struct FullServer {
+    address: SocketAddr,
+    _listener: OwnedFd,
+    _waiting: Vec<TcpStream>,
+}
+
+impl FullServer {
+    fn new() -> Self {
+        let listener = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(listener.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+        listen(&listener, Backlog::new(1).unwrap()).unwrap();
+        let own: SockaddrIn = getsockname(listener.as_raw_fd()).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], own.port()));
+        // One more than the backlog is taken, and the next has no answer.
+        let waiting = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
+        Self { address, _listener: listener, _waiting: waiting }
+    }
+
+    /// Until so many connections to it are begun and not answered (SYN_SENT), as the kernel has it.
+    async fn until(&self, holds: impl Fn(usize) -> bool) {
+        let to = format!("0100007F:{:04X} 02", self.address.port());
+        let attempts = || std::fs::read_to_string("/proc/net/tcp").unwrap().matches(&to).count();
+        let reached = async {
+            while !holds(attempts()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.unwrap();
     }
 }
 
